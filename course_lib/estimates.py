@@ -1,0 +1,427 @@
+r"""From log-weights to a number with its error and its diagnostics.
+
+Both halves of the course end here. A simulation hands over one log-weight per draw, the logarithm of what
+that draw contributes to an average: :math:`\log f(x) p(x) / q(x)`. Draws that contribute nothing have
+log-weight ``-inf``. :class:`Estimate` reduces them to a value, a standard error and the signs of trouble;
+:class:`RunningEstimate` does the same for a stream too long to keep.
+
+Start with :meth:`Estimate.from_log_weights`; :meth:`Estimate.against` holds the result against an exact
+answer. The background is Owen, *Monte Carlo theory, methods and examples*, chapters 2 and 9.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from arviz_stats.base import array_stats
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "RunningEstimate",
+    "effective_sample_size",
+    "log_mean_exp",
+    "pareto_k",
+]
+
+Floats = NDArray[np.float64]
+
+# Above this tail index the standard error itself is not to be trusted (Vehtari et al. 2024, section 3).
+PARETO_K_LIMIT = 0.7
+# With fewer effective draws than this the normal interval is visibly too short.
+FEW_EFFECTIVE_DRAWS = 30
+
+
+def log_mean_exp(log_w: ArrayLike, axis: int = 0) -> Floats:
+    r"""Logarithm of the average weight, without leaving log space.
+
+    .. math:: \log \frac{1}{K} \sum_k e^{\ell_k} = m + \log \frac{1}{K} \sum_k e^{\ell_k - m},
+        \quad m = \max_k \ell_k
+
+    Args:
+        log_w: log-weights in nats, any shape.
+        axis: the axis of length K to average over.
+
+    Returns:
+        ``log_w`` without ``axis``. All weights zero gives ``-inf``, not ``nan``.
+
+    Raises:
+        ValueError: there is nothing to average.
+
+    Source: Owen, Monte Carlo theory, methods and examples, section 9.2.
+    """
+    log_w = np.asarray(log_w, dtype=float)
+    if log_w.ndim == 0 or log_w.shape[axis] == 0:
+        raise ValueError(
+            f"log_mean_exp needs at least one log-weight along axis {axis}; got shape {log_w.shape}."
+        )
+    return np.asarray(special.logsumexp(log_w, axis=axis) - math.log(log_w.shape[axis]))
+
+
+def effective_sample_size(log_w: ArrayLike, axis: int = 0) -> Floats:
+    r"""How many equally weighted draws would be worth as much: :math:`(\sum w)^2 / \sum w^2`.
+
+    Args:
+        log_w: log-weights in nats, any shape.
+        axis: the axis of draws.
+
+    Returns:
+        ``log_w`` without ``axis``, between 1 and the length of ``axis``; 0 where all weights are zero.
+
+    Source: Kong 1992; Owen, section 9.3.
+    """
+    log_w = np.asarray(log_w, dtype=float)
+    largest = np.max(log_w, axis=axis, keepdims=True)
+    w = np.exp(log_w - np.where(np.isfinite(largest), largest, 0.0))
+    total, squares = w.sum(axis=axis), (w * w).sum(axis=axis)
+    return np.asarray(np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0))
+
+
+def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
+    """Tail index of the weights: how heavy the largest of them suggest that the rest may be.
+
+    A generalized Pareto distribution with shape k is fitted to the largest ``3 sqrt(n)`` weights, at most a
+    fifth of those that are not zero. Moments of order 1/k and above do not exist: from k = 1/2 on the variance
+    is infinite, and above 0.7 an estimate is not to be trusted at practical sample sizes.
+
+    Args:
+        log_w: log-weights in nats, ``[m]``, *not* negated; at least the ``15 sqrt(n)`` largest.
+        n: how many draws they were taken from; ``m`` unless given.
+
+    Returns:
+        k-hat; ``nan``, for "not applicable", with fewer than 25 weights above zero or when the largest are equal.
+
+    Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, Pareto smoothed importance sampling, section 2.
+    """
+    log_w = np.asarray(log_w, dtype=float).ravel()
+    n = log_w.size if n is None else n
+    log_w = log_w[log_w > -np.inf]
+    n_kept = min(_n_largest(n), log_w.size)
+    if n_kept < 25:
+        return math.nan
+    largest = np.partition(log_w, log_w.size - n_kept)[log_w.size - n_kept :]
+    w = np.exp(largest - largest.max())
+    tail = np.sort(w)[-(n_kept // 5) :]
+    if tail[-1] - tail[0] <= 1e-12:
+        return math.nan
+    # The library fits the largest fifth of what it is given when told that the draws are this inefficient.
+    return float(array_stats.pareto_khat(w[None], r_eff=1e-9, tail="right"))
+
+
+def _n_largest(n: int) -> int:
+    """How many of the largest of ``n`` weights `pareto_k` looks at: five times its tail."""
+    return 5 * max(5, math.ceil(min(n / 5, 3 * math.sqrt(n))))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The average of weighted draws, with its error and with what there is to know about its reliability.
+
+    Attributes:
+        value: the estimate.
+        std_error: its standard error, in the units of ``value``.
+        n: number of draws.
+        n_hits: draws that contributed anything.
+        ess: effective sample size of the contributions (integrand times weight), at most ``n_hits``.
+        max_weight_share: the share of the sum that its largest contribution carries.
+        pareto_k: tail index of the contributions; ``nan`` where it does not apply (equal or too few weights).
+        weighted: False if every draw counted either 0 or 1.
+    """
+
+    value: float
+    std_error: float
+    n: int
+    n_hits: int
+    ess: float
+    max_weight_share: float
+    pareto_k: float
+    weighted: bool = True
+
+    @classmethod
+    def from_log_weights(cls, log_w: ArrayLike) -> Estimate:
+        """The mean of ``exp(log_w)``.
+
+        Args:
+            log_w: log-contributions in nats, ``[n]``; ``-inf`` for a draw that contributes nothing.
+
+        Raises:
+            ValueError: no draws, or a log-weight is ``nan`` or ``+inf``.
+        """
+        log_w = np.asarray(log_w, dtype=float).ravel()
+        running = RunningEstimate(log_w.size)
+        running.add(log_w, log_w.size)
+        return running.estimate()
+
+    @classmethod
+    def from_values(cls, values: ArrayLike) -> Estimate:
+        """The plain mean of any numbers, positive or not, as in the law of large numbers.
+
+        Args:
+            values: one number per draw, ``[n]``.
+
+        Raises:
+            ValueError: fewer than two draws, or a value that is not finite.
+        """
+        values = np.asarray(values, dtype=float).ravel()
+        if values.size < 2:
+            raise ValueError(f"a mean with an error needs at least two draws; got {values.size}.")
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"draw {int(np.argmin(np.isfinite(values)))} is {values[~np.isfinite(values)][0]}; every draw must be finite."
+            )
+        sizes = np.abs(values)
+        total = float(sizes.sum())
+        return cls(
+            value=float(values.mean()),
+            std_error=float(values.std(ddof=1) / math.sqrt(values.size)),
+            n=values.size,
+            n_hits=int(np.count_nonzero(values)),
+            ess=float(total**2 / (values**2).sum()) if total else 0.0,
+            max_weight_share=float(sizes.max() / total) if total else 0.0,
+            pareto_k=pareto_k(np.log(sizes[sizes > 0]), values.size),
+        )
+
+    @property
+    def relative_variance(self) -> float:
+        """Variance of one draw's contribution over the squared mean, as this sample sees it."""
+        return self.n * (self.std_error / self.value) ** 2 if self.value else math.inf
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """A confidence interval.
+
+        For plain hits and misses it is exact at any number of hits (Clopper and Pearson 1934), and without a
+        single hit the one-sided bound ``1 - (1 - level)**(1/n)``, the rule of three at 95 %. For weighted draws
+        it is the normal interval, which is right when many draws share the sum (see `caveats`); without a hit
+        it is ``(0, inf)``, because a weighted sample that never got there bounds nothing.
+
+        Raises:
+            ValueError: ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, such as 0.95; got {level}.")
+        if not self.weighted:
+            if self.n_hits == 0:
+                return 0.0, -math.expm1(math.log1p(-level) / self.n)
+            exact = stats.binomtest(self.n_hits, self.n).proportion_ci(level, method="exact")
+            return float(exact.low), float(exact.high)
+        if self.n_hits == 0:
+            return 0.0, math.inf
+        half = float(stats.norm.isf((1 - level) / 2)) * self.std_error
+        return self.value - half, self.value + half
+
+    def against(self, exact: float) -> Comparison:
+        """Hold the estimate against the exact answer."""
+        return Comparison(self, float(exact))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Reasons, in words, not to trust this estimate; empty when the sample shows none.
+
+        A sample cannot know of a region that it never visited, so no caveat is not a proof.
+        """
+        found = []
+        if self.n_hits == 0:
+            if self.weighted:
+                found.append(
+                    f"none of the {self.n:,} draws contributed: this proposal says nothing about the value"
+                )
+            else:
+                found.append(f"no hit in {self.n:,} draws: only an upper bound can be given")
+        elif self.weighted and self.ess < FEW_EFFECTIVE_DRAWS:
+            found.append(
+                f"{self.ess:.1f} effective draws carry the sum (the largest {self.max_weight_share:.0%} of it): "
+                "the interval is too short"
+            )
+        if self.pareto_k > PARETO_K_LIMIT:
+            found.append(
+                f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted"
+            )
+        return tuple(found)
+
+    @property
+    def rounded(self) -> str:
+        """The estimate rounded to its error, ``(3.21 ± 0.23)e-05``; without a hit, the bound that is left."""
+        if self.n_hits == 0 and not self.weighted:
+            return f"at most {self.interval()[1]:.2g} (95 %)"
+        return value_with_error(self.value, self.std_error)
+
+    def _summary(self) -> dict[str, str]:
+        """What both ways of printing show, in order."""
+        rows = {"estimate": self.rounded}
+        if self.n_hits:
+            low, high = self.interval()
+            rows["95 % interval"] = f"{low:.4g} to {high:.4g}"
+        rows["ESS"] = f"{self.ess:,.0f} of {self.n:,}"
+        rows["k-hat"] = "not applicable" if math.isnan(self.pareto_k) else f"{self.pareto_k:.2f}"
+        rows["largest share"] = f"{self.max_weight_share:.2g}"
+        return rows
+
+    def __str__(self) -> str:
+        rows = self._summary()
+        text = rows["estimate"]
+        if "95 % interval" in rows:
+            text += f" (95 %: {rows['95 % interval']})"
+        text += f", ESS {rows['ESS']}, k-hat {rows['k-hat']}"
+        return "\n".join([text, *(f"  caution: {caveat}" for caveat in self.caveats)])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in self._summary().items()
+        )
+        notes = "".join(f"<div><b>Caution:</b> {caveat}</div>" for caveat in self.caveats)
+        return f"<table>{cells}</table>{notes}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An estimate beside the exact answer: agrees if the exact answer lies in its 99.73 % interval."""
+
+    estimate: Estimate
+    exact: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the exact answer lies within the interval that misses it once in 370 times."""
+        low, high = self.estimate.interval(2 * stats.norm.cdf(3) - 1)
+        return bool(low <= self.exact <= high)
+
+    @property
+    def z(self) -> float:
+        """Distance from the exact answer in standard errors; ``nan`` if the sample has none."""
+        error = self.estimate.std_error
+        return (self.estimate.value - self.exact) / error if error > 0 else math.nan
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in words."""
+        if math.isnan(self.z):
+            return "agrees" if self.agrees else "disagrees"
+        side = "above" if self.z > 0 else "below"
+        return f"{'agrees' if self.agrees else 'disagrees'}: {abs(self.z):.1f} standard errors {side}"
+
+    def __str__(self) -> str:
+        return f"{self.estimate.rounded}, exact {self.exact:.5g}: {self.verdict}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            "text/plain": str(self),
+            # Read by `python -m course_lib run` for its closing table.
+            "application/vnd.course-lib.comparison+json": {
+                "estimate": self.estimate.rounded,
+                "exact": f"{self.exact:.5g}",
+                "verdict": self.verdict,
+                "agrees": self.agrees,
+            },
+        }
+
+
+class RunningEstimate:
+    """An :class:`Estimate` of a stream of log-weights, in memory that does not grow with the stream.
+
+    Sums are kept relative to the largest log-weight so far, so that weights of any magnitude can be added;
+    of the weights themselves only those are kept that `pareto_k` looks at.
+    """
+
+    def __init__(self, n_expected: int, weighted: bool = True) -> None:
+        """Start a stream.
+
+        Args:
+            n_expected: how many draws will be added in all, which sets how many large weights are kept.
+            weighted: False if every log-weight will be 0 or ``-inf``, a hit or a miss.
+        """
+        self._n_kept = _n_largest(n_expected)
+        self._weighted = weighted
+        self._n = 0
+        self._n_hits = 0
+        self._shift = -math.inf
+        self._sum = 0.0
+        self._squares = 0.0
+        self._largest: Floats = np.empty(0)
+
+    def add(self, log_w: ArrayLike, n: int) -> None:
+        """Add ``n`` draws.
+
+        Args:
+            log_w: their log-contributions in nats; draws that contribute nothing may be left out.
+            n: the number of draws, those left out included.
+
+        Raises:
+            ValueError: a log-weight is ``nan`` or ``+inf``.
+        """
+        log_w = np.asarray(log_w, dtype=float)
+        log_w = log_w[log_w != -np.inf]
+        self._n += n
+        if not log_w.size:
+            return
+        top = float(log_w.max())
+        if not top < math.inf:
+            raise ValueError(
+                f"a log-weight is {top}; log-weights must be finite, or -inf for a weight of zero."
+            )
+        w = np.exp(log_w - top)
+        self._absorb(top, float(w.sum()), float((w * w).sum()), log_w.size, log_w)
+
+    def merge(self, other: RunningEstimate) -> None:
+        """Add all that another stream has seen."""
+        self._n += other._n
+        if other._n_hits:
+            self._absorb(other._shift, other._sum, other._squares, other._n_hits, other._largest)
+
+    def _absorb(self, shift: float, total: float, squares: float, hits: int, log_w: Floats) -> None:
+        common = max(self._shift, shift)
+        mine, theirs = math.exp(self._shift - common), math.exp(shift - common)
+        self._sum = self._sum * mine + total * theirs
+        self._squares = self._squares * mine**2 + squares * theirs**2
+        self._shift = common
+        self._n_hits += hits
+        self._largest = np.concatenate([self._largest, log_w])
+        if self._largest.size > 2 * self._n_kept:
+            self._trim()
+
+    def _trim(self) -> None:
+        if self._largest.size > self._n_kept:
+            cut = self._largest.size - self._n_kept
+            self._largest = np.partition(self._largest, cut)[cut:]
+
+    def estimate(self) -> Estimate:
+        """The estimate so far.
+
+        Raises:
+            ValueError: nothing was added yet.
+        """
+        n = self._n
+        if n == 0:
+            raise ValueError("an estimate needs at least one draw.")
+        if self._n_hits == 0:
+            return Estimate(0.0, 0.0, n, 0, 0.0, 0.0, math.nan, weighted=self._weighted)
+        self._trim()
+        scale = math.exp(self._shift)
+        mean = self._sum / n
+        variance = max(self._squares / n - mean * mean, 0.0)
+        return Estimate(
+            value=mean * scale,
+            std_error=math.sqrt(variance / (n - 1)) * scale if n > 1 else math.nan,
+            n=n,
+            n_hits=self._n_hits,
+            ess=self._sum**2 / self._squares,
+            max_weight_share=1.0 / self._sum,
+            pareto_k=pareto_k(self._largest, n),
+            weighted=self._weighted,
+        )
+
+
+def value_with_error(value: float, std_error: float) -> str:
+    """``value`` rounded to two digits of its error: ``(3.212 ± 0.023)e-05``, ``18.2101 ± 0.0072``."""
+    if not (std_error > 0 and math.isfinite(value)):
+        return f"{value:.6g} ± {std_error:.2g}"
+    exponent = math.floor(math.log10(max(abs(value), std_error)))
+    if -3 <= exponent < 6:
+        exponent = 0
+    decimals = max(0, 1 - math.floor(math.log10(std_error / 10.0**exponent)))
+    number = f"{value / 10.0**exponent:.{decimals}f} ± {std_error / 10.0**exponent:.{decimals}f}"
+    return f"({number})e{exponent:+03d}" if exponent else number

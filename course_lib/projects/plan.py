@@ -1,0 +1,307 @@
+"""A project plan: tasks with uncertain durations, and which must be finished before which may begin.
+
+:class:`Project` reads and checks a plan and answers what needs no probability: its graph, its critical path,
+and how long it takes once every task's duration is known.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import networkx as nx
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Project"]
+
+Floats = NDArray[np.float64]
+
+_EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "project_tasks.csv"
+_COLUMNS = ("task", "predecessors", "mean_days")
+
+
+class _Row(NamedTuple):
+    where: str
+    task: str
+    mean: float | str
+    predecessors: tuple[str, ...]
+
+
+class Project:
+    """Tasks with mean durations in days and a precedence order; durations are independent exponentials.
+
+    Attributes:
+        tasks: task names, in the order given, ``n_tasks`` of them.
+        means: mean durations in days, ``[n_tasks]``, read-only.
+        predecessors: for each task, the tasks that must be finished before it may begin.
+        topological_order: positions of the tasks, each after its predecessors.
+        predecessor_indices: for each task, the positions of its predecessors.
+        graph: the plan as a `networkx.DiGraph`, an edge from each predecessor; nodes carry ``mean_days``.
+
+    Example:
+        >>> plan = Project({"dig": 2, "pour": 1, "build": 5}, {"pour": ["dig"], "build": ["pour"]})
+        >>> plan.makespan()
+        8.0
+    """
+
+    def __init__(
+        self, mean_days: Mapping[str, float], predecessors: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
+        """Build a plan from Python.
+
+        Args:
+            mean_days: each task's mean duration in days.
+            predecessors: for each task that has any, the tasks it waits for.
+
+        Raises:
+            ValueError: no tasks, a mean that is not a positive finite number, an unknown or repeated
+                predecessor, or tasks that wait for each other in a circle.
+        """
+        predecessors = dict(predecessors or {})
+        for task in predecessors:
+            if task not in mean_days:
+                raise ValueError(f"task {task!r} has predecessors but no mean duration; add it to mean_days.")
+        self._build(
+            _Row(f"task {task!r}", task, mean, tuple(predecessors.get(task, ())))
+            for task, mean in mean_days.items()
+        )
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> Project:
+        """Read a plan from a UTF-8 CSV file.
+
+        Columns ``task``, ``predecessors`` (names separated by ``;`` or ``,``, empty for none) and ``mean_days``;
+        others are ignored.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is empty, is not UTF-8, lacks a column, or holds no valid plan; the message
+                names row and task. Rows are counted as a spreadsheet does, the header being row 1.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path.name} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); "
+                "save it again as 'CSV UTF-8'."
+            ) from None
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is no plan file {str(path)!r}; check the path.") from None
+        if not text.strip():
+            raise ValueError(
+                f"{path.name} is empty; it needs a header {','.join(_COLUMNS)} and a row for each task."
+            )
+        plan = cls.__new__(cls)
+        plan._build(_read_rows(path.name, text))
+        return plan
+
+    @classmethod
+    def example(cls) -> Project:
+        """The course's ten tasks, from ``data/project_tasks.csv`` in the repository, wherever you run."""
+        return cls.from_csv(_EXAMPLE)
+
+    def with_means(self, means: ArrayLike) -> Project:
+        """The same tasks in the same order, with other mean durations in days, ``[n_tasks]``."""
+        means = np.asarray(means, dtype=float)
+        if means.shape != self.means.shape:
+            raise ValueError(f"this plan has {len(self.tasks)} tasks; got means of shape {means.shape}.")
+        return Project(dict(zip(self.tasks, means.tolist(), strict=True)), self.predecessors)
+
+    def _build(self, rows: Iterable[_Row]) -> None:
+        rows = list(rows)
+        if not rows:
+            raise ValueError("the plan has no tasks; it needs at least one.")
+        known = {row.task for row in rows}
+        mean_days: dict[str, float] = {}
+        predecessors: dict[str, tuple[str, ...]] = {}
+        for row in rows:
+            if row.task in mean_days:
+                raise ValueError(
+                    f"{row.where}: there is another task of that name before it; give each its own name."
+                )
+            for before in row.predecessors:
+                if before not in known:
+                    raise ValueError(
+                        f"{row.where}: predecessor {before!r} is not a task of this plan; add it or correct its name."
+                    )
+                if row.predecessors.count(before) > 1:
+                    raise ValueError(f"{row.where}: predecessor {before!r} is named twice; name it once.")
+            mean_days[row.task] = _positive(row)
+            predecessors[row.task] = row.predecessors
+
+        self.tasks = tuple(mean_days)
+        self.means: Floats = np.array(list(mean_days.values()))
+        self.means.flags.writeable = False
+        self.predecessors = predecessors
+        self.graph = nx.DiGraph()
+        self.graph.add_nodes_from((task, {"mean_days": mean}) for task, mean in mean_days.items())
+        self.graph.add_edges_from((before, task) for task in self.tasks for before in predecessors[task])
+        if not nx.is_directed_acyclic_graph(self.graph):
+            circle = [edge[0] for edge in nx.find_cycle(self.graph)]
+            raise ValueError(
+                f"tasks wait for each other in a circle, {' -> '.join([*circle, circle[0]])}; remove one of these predecessors."
+            )
+        index = {task: j for j, task in enumerate(self.tasks)}
+        self.topological_order = [
+            index[task] for task in nx.lexicographical_topological_sort(self.graph, key=index.__getitem__)
+        ]
+        self.predecessor_indices = [[index[before] for before in predecessors[task]] for task in self.tasks]
+        self._last = [index[task] for task in self.tasks if self.graph.out_degree(task) == 0]
+
+    def task_indices(self, tasks: Iterable[str]) -> list[int]:
+        """Positions of ``tasks`` along the axis ``n_tasks`` of every array.
+
+        Raises:
+            ValueError: a name is not a task of this plan.
+        """
+        tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+        for task in tasks:
+            if task not in self.predecessors:
+                raise ValueError(
+                    f"{task!r} is not a task of this plan; its tasks are {', '.join(self.tasks)}."
+                )
+        return [self.tasks.index(task) for task in tasks]
+
+    def critical_path(self) -> tuple[str, ...]:
+        """The longest chain of tasks when every duration equals its mean."""
+        critical = self.critical_tasks(self.means)
+        return tuple(self.tasks[j] for j in self.topological_order if critical[j])
+
+    def makespan(self) -> float:
+        """Days the project takes when every duration equals its mean."""
+        return float(self.completion_times(self.means))
+
+    def completion_times(self, durations: ArrayLike) -> Floats:
+        """When the last task is finished, in days.
+
+        Args:
+            durations: days, ``[..., n_tasks]``.
+
+        Returns:
+            Days, ``[...]``.
+
+        Raises:
+            ValueError: the last axis is not ``n_tasks`` long, or a duration is negative or ``nan``.
+        """
+        durations = self._check_durations(durations)
+        finish = self._finish_times(durations)
+        return np.asarray(_latest([finish[j] for j in self._last]))
+
+    def critical_tasks(self, durations: ArrayLike) -> NDArray[np.bool_]:
+        """Which tasks lie on the longest path of each draw: the ones to blame for its completion time.
+
+        Args:
+            durations: days, ``[..., n_tasks]``.
+
+        Returns:
+            ``[..., n_tasks]``. Of two paths equally long, the one through the task listed first.
+
+        Raises:
+            ValueError: as for `completion_times`.
+        """
+        durations = self._check_durations(durations)
+        finish = self._finish_times(durations)
+        critical = np.zeros(durations.shape, dtype=bool)
+
+        def mark(candidates: list[int], where: NDArray[np.bool_]) -> None:
+            latest = np.argmax(np.stack([finish[j] for j in candidates]), axis=0)
+            for i, j in enumerate(candidates):
+                critical[..., j] |= where & (latest == i)
+
+        mark(self._last, np.ones(durations.shape[:-1], dtype=bool))
+        for j in reversed(self.topological_order):
+            if self.predecessor_indices[j]:
+                mark(self.predecessor_indices[j], critical[..., j])
+        return critical
+
+    def _check_durations(self, durations: ArrayLike) -> Floats:
+        durations = np.asarray(durations, dtype=float)
+        if durations.ndim == 0 or durations.shape[-1] != len(self.tasks):
+            raise ValueError(
+                f"durations need a last axis of {len(self.tasks)} tasks; got shape {durations.shape}."
+            )
+        # One reduction finds both: the minimum of an array with a nan in it is nan.
+        if durations.size and not durations.min() >= 0:
+            at = np.unravel_index(int(np.argmin(durations >= 0)), durations.shape)
+            raise ValueError(
+                f"a duration of task {self.tasks[at[-1]]!r} is {durations[at]} days; durations must not be negative or nan."
+            )
+        return durations
+
+    def _finish_times(self, durations: Floats) -> list[Floats]:
+        finish: list[Floats] = [durations[..., j] for j in range(len(self.tasks))]
+        for j in self.topological_order:
+            if self.predecessor_indices[j]:
+                finish[j] = _latest([finish[i] for i in self.predecessor_indices[j]]) + durations[..., j]
+        return finish
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Project):
+            return NotImplemented
+        mine, theirs = ((p.tasks, tuple(p.means), p.predecessors) for p in (self, other))
+        return mine == theirs
+
+    def __hash__(self) -> int:
+        return hash((self.tasks, tuple(self.means)))
+
+    def __repr__(self) -> str:
+        return f"Project of {len(self.tasks)} tasks, {self.makespan():g} days along {' -> '.join(self.critical_path())}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{task}</td><td>{', '.join(self.predecessors[task])}</td><td>{mean:g}</td></tr>"
+            for task, mean in zip(self.tasks, self.means, strict=True)
+        )
+        return f"<table><tr><th>task</th><th>predecessors</th><th>mean (days)</th></tr>{rows}</table>"
+
+
+def _latest(times: list[Floats]) -> Floats:
+    latest = times[0]
+    for other in times[1:]:
+        latest = np.maximum(latest, other)
+    return latest
+
+
+def _positive(row: _Row) -> float:
+    try:
+        mean = float(row.mean)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{row.where}: the mean duration {row.mean!r} is not a number; write days such as 4 or 2.5."
+        ) from None
+    if not (mean > 0 and math.isfinite(mean)):
+        raise ValueError(
+            f"{row.where}: the mean duration is {mean:g}; it must be a positive, finite number of days."
+        )
+    return mean
+
+
+def _read_rows(name: str, text: str) -> Iterable[_Row]:
+    reader = csv.reader(text.splitlines())
+    header = [column.strip().lower() for column in next(reader)]
+    for column in _COLUMNS:
+        if column not in header:
+            raise ValueError(
+                f"{name} has no column {column!r}; its first row must name {','.join(_COLUMNS)}, and reads {','.join(header)!r}."
+            )
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{name}, row {reader.line_num}"
+        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        task = values.get("task", "")
+        if not task:
+            raise ValueError(f"{where}: the task has no name; fill in the column 'task'.")
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{where}, task {task!r}: {len(cells)} cells where the header has {len(header)}; "
+                "separate predecessors with ';' or put them in quotes."
+            )
+        before = tuple(part.strip() for part in re.split("[;,]", values["predecessors"]) if part.strip())
+        yield _Row(f"{where}, task {task!r}", task, values["mean_days"], before)
