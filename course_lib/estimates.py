@@ -55,12 +55,10 @@ def log_mean_exp(log_w: ArrayLike, axis: int = 0) -> Floats:
 
     Source: Owen, Monte Carlo theory, methods and examples, section 9.2.
     """
-    log_w = np.asarray(log_w, dtype=float)
-    if log_w.ndim == 0 or log_w.shape[axis] == 0:
-        raise ValueError(
-            f"log_mean_exp needs at least one log-weight along axis {axis}; got shape {log_w.shape}."
-        )
-    return np.asarray(special.logsumexp(log_w, axis=axis) - math.log(log_w.shape[axis]))
+    logs = np.asarray(log_w, dtype=float)
+    if logs.ndim == 0 or logs.shape[axis] == 0:
+        raise ValueError(f"log_mean_exp needs at least one log-weight along axis {axis}; got shape {logs.shape}.")
+    return np.asarray(special.logsumexp(logs, axis=axis) - math.log(logs.shape[axis]))
 
 
 def effective_sample_size(log_w: ArrayLike, axis: int = 0) -> Floats:
@@ -75,9 +73,9 @@ def effective_sample_size(log_w: ArrayLike, axis: int = 0) -> Floats:
 
     Source: Kong 1992; Owen, section 9.3.
     """
-    log_w = np.asarray(log_w, dtype=float)
-    largest = np.max(log_w, axis=axis, keepdims=True)
-    w = np.exp(log_w - np.where(np.isfinite(largest), largest, 0.0))
+    logs = np.asarray(log_w, dtype=float)
+    largest = np.max(logs, axis=axis, keepdims=True)
+    w = np.exp(logs - np.where(np.isfinite(largest), largest, 0.0))
     total, squares = w.sum(axis=axis), (w * w).sum(axis=axis)
     return np.asarray(np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0))
 
@@ -94,21 +92,25 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
         n: how many draws they were taken from; ``m`` unless given.
 
     Returns:
-        k-hat; ``nan``, for "not applicable", with fewer than 25 weights above zero or when the largest are equal.
+        k-hat; ``nan``, for "not applicable", with fewer than 25 weights above zero or when those of the tail are
+        mostly equal; ``inf`` when the largest leave the others no part of the sum.
 
     Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, Pareto smoothed importance sampling, section 2.
     """
-    log_w = np.asarray(log_w, dtype=float).ravel()
-    n = log_w.size if n is None else n
-    log_w = log_w[log_w > -np.inf]
-    n_kept = min(_n_largest(n), log_w.size)
+    logs = np.asarray(log_w, dtype=float).ravel()
+    n = logs.size if n is None else n
+    logs = logs[logs > -np.inf]
+    n_kept = min(_n_largest(n), logs.size)
     if n_kept < 25:
         return math.nan
-    largest = np.partition(log_w, log_w.size - n_kept)[log_w.size - n_kept :]
-    w = np.exp(largest - largest.max())
-    tail = np.sort(w)[-(n_kept // 5) :]
-    if tail[-1] - tail[0] <= 1e-12:
+    largest = np.sort(np.partition(logs, logs.size - n_kept)[logs.size - n_kept :])
+    n_tail = n_kept // 5
+    lower_quartile = n_kept - n_tail + n_tail // 4
+    if largest[lower_quartile] - largest[n_kept - n_tail - 1] <= 1e-12:
         return math.nan
+    w = np.exp(largest - largest[-1])
+    if w[lower_quartile] < 1e-290:
+        return math.inf  # nothing but the very largest is left to fit
     # The library fits the largest fifth of what it is given when told that the draws are this inefficient.
     return float(array_stats.pareto_khat(w[None], r_eff=1e-9, tail="right"))
 
@@ -118,7 +120,7 @@ def _n_largest(n: int) -> int:
     return 5 * max(5, math.ceil(min(n / 5, 3 * math.sqrt(n))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """The average of weighted draws, with its error and with what there is to know about its reliability.
 
@@ -152,9 +154,9 @@ class Estimate:
         Raises:
             ValueError: no draws, or a log-weight is ``nan`` or ``+inf``.
         """
-        log_w = np.asarray(log_w, dtype=float).ravel()
-        running = RunningEstimate(log_w.size)
-        running.add(log_w, log_w.size)
+        n = np.size(log_w)
+        running = RunningEstimate(n)
+        running.add(log_w, n)
         return running.estimate()
 
     @classmethod
@@ -167,23 +169,23 @@ class Estimate:
         Raises:
             ValueError: fewer than two draws, or a value that is not finite.
         """
-        values = np.asarray(values, dtype=float).ravel()
-        if values.size < 2:
-            raise ValueError(f"a mean with an error needs at least two draws; got {values.size}.")
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"draw {int(np.argmin(np.isfinite(values)))} is {values[~np.isfinite(values)][0]}; every draw must be finite."
-            )
-        sizes = np.abs(values)
-        total = float(sizes.sum())
+        draws = np.asarray(values, dtype=float).ravel()
+        if draws.size < 2:
+            raise ValueError(f"a mean with an error needs at least two draws; got {draws.size}.")
+        if not np.isfinite(draws).all():
+            bad = int(np.argmin(np.isfinite(draws)))
+            raise ValueError(f"draw {bad} is {draws[bad]}; every draw must be finite.")
+        sizes = np.abs(draws)
+        shares = sizes / sizes.max() if sizes.any() else sizes
+        total = float(shares.sum())
         return cls(
-            value=float(values.mean()),
-            std_error=float(values.std(ddof=1) / math.sqrt(values.size)),
-            n=values.size,
-            n_hits=int(np.count_nonzero(values)),
-            ess=float(total**2 / (values**2).sum()) if total else 0.0,
-            max_weight_share=float(sizes.max() / total) if total else 0.0,
-            pareto_k=pareto_k(np.log(sizes[sizes > 0]), values.size),
+            value=float(draws.mean()),
+            std_error=float(draws.std(ddof=1) / math.sqrt(draws.size)),
+            n=draws.size,
+            n_hits=int(np.count_nonzero(draws)),
+            ess=float(total**2 / (shares**2).sum()) if total else 0.0,
+            max_weight_share=1 / total if total else 0.0,
+            pareto_k=pareto_k(np.log(sizes[sizes > 0]), draws.size),
         )
 
     @property
@@ -227,9 +229,7 @@ class Estimate:
         found = []
         if self.n_hits == 0:
             if self.weighted:
-                found.append(
-                    f"none of the {self.n:,} draws contributed: this proposal says nothing about the value"
-                )
+                found.append(f"none of the {self.n:,} draws contributed: this proposal says nothing about the value")
             else:
                 found.append(f"no hit in {self.n:,} draws: only an upper bound can be given")
         elif self.weighted and self.ess < FEW_EFFECTIVE_DRAWS:
@@ -238,9 +238,7 @@ class Estimate:
                 "the interval is too short"
             )
         if self.pareto_k > PARETO_K_LIMIT:
-            found.append(
-                f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted"
-            )
+            found.append(f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted")
         return tuple(found)
 
     @property
@@ -268,6 +266,8 @@ class Estimate:
             text += f" (95 %: {rows['95 % interval']})"
         text += f", ESS {rows['ESS']}, k-hat {rows['k-hat']}"
         return "\n".join([text, *(f"  caution: {caveat}" for caveat in self.caveats)])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         cells = "".join(
@@ -353,18 +353,16 @@ class RunningEstimate:
         Raises:
             ValueError: a log-weight is ``nan`` or ``+inf``.
         """
-        log_w = np.asarray(log_w, dtype=float)
-        log_w = log_w[log_w != -np.inf]
+        logs = np.asarray(log_w, dtype=float).ravel()
+        logs = logs[logs != -np.inf]
         self._n += n
-        if not log_w.size:
+        if not logs.size:
             return
-        top = float(log_w.max())
+        top = float(logs.max())
         if not top < math.inf:
-            raise ValueError(
-                f"a log-weight is {top}; log-weights must be finite, or -inf for a weight of zero."
-            )
-        w = np.exp(log_w - top)
-        self._absorb(top, float(w.sum()), float((w * w).sum()), log_w.size, log_w)
+            raise ValueError(f"a log-weight is {top}; log-weights must be finite, or -inf for a weight of zero.")
+        w = np.exp(logs - top)
+        self._absorb(top, float(w.sum()), float((w * w).sum()), logs.size, logs)
 
     def merge(self, other: RunningEstimate) -> None:
         """Add all that another stream has seen."""

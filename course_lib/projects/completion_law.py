@@ -84,9 +84,7 @@ class CompletionLaw:
         chain, rates = self._chain, 1.0 / plan.means
         leaving = np.bincount(chain.source, rates[chain.task], minlength=self.n_states)[:-1]
         self._event_rate = float(leaving.max())
-        jumps = sparse.csr_array(
-            (rates[chain.task], (chain.source, chain.target)), shape=(self.n_states,) * 2
-        )
+        jumps = sparse.csr_array((rates[chain.task], (chain.source, chain.target)), shape=(self.n_states,) * 2)
         self._leaving = leaving
         self._jumps = jumps[:-1, :-1]
         self._finishing = jumps[:-1, [self.n_states - 1]].toarray().ravel() / self._event_rate
@@ -116,21 +114,24 @@ class CompletionLaw:
         """P(D >= t), t in days, any shape; accurate to many digits however small."""
         times = _checked_times(t)
         survival, _ = self._absorption(times)
-        return np.where(times <= 0, 1.0, _poisson_average(survival, self._event_rate * times))
+        return np.where(times <= 0, 1.0, self._event_average(survival, times))
 
     def cdf(self, t: ArrayLike) -> Floats:
         """P(D <= t), t in days, any shape; accurate to many digits however small."""
         times = _checked_times(t)
-        _, finishing = self._absorption(times)
-        return np.where(times <= 0, 0.0, _poisson_average(np.cumsum(finishing), self._event_rate * times))
+        survival, finishing = self._absorption(times)
+        late = self._event_average(survival, times)
+        # Once nothing is left unfinished, further events find the project finished.
+        finished = np.cumsum(np.pad(finishing, (0, math.ceil(_enough_events(len(survival))))))
+        early = self._event_average(finished, times)
+        # Each side is summed directly where it is the smaller one, and so keeps its digits there.
+        return np.where(times <= 0, 0.0, np.where(late < 0.5, 1 - late, early))
 
     def pdf(self, t: ArrayLike) -> Floats:
         """Density at t days, per day, any shape."""
         times = _checked_times(t)
         _, finishing = self._absorption(times)
-        return np.where(
-            times < 0, 0.0, self._event_rate * _poisson_average(finishing[1:], self._event_rate * times)
-        )
+        return np.where(times < 0, 0.0, self._event_rate * self._event_average(finishing[1:], times))
 
     def late_means(self, deadline: float) -> Floats:
         """E[duration of each task | D >= deadline], ``[n_tasks]`` days.
@@ -222,17 +223,27 @@ class CompletionLaw:
         return targets, tasks, odds
 
     def _absorption(self, times: Floats) -> tuple[Floats, Floats]:
-        """P(unfinished after n events) and P(the n-th event finishes), n = 0, 1, ... as far as ``times`` need."""
-        n_events = _enough_events(self._event_rate * float(times.max(initial=0.0)))
-        survival, finishing = np.empty(n_events), np.zeros(n_events + 1)
+        """P(unfinished after n events) and P(the n-th event finishes the project), for n = 0, 1, ...
+
+        As many n as ``times`` need, or until nothing is left that a float can hold.
+        """
+        latest = self._event_rate * float(times.max(initial=0.0))
+        survival: list[float] = []
+        finishing = [0.0]
         here = np.zeros(self.n_states - 1)
         here[0] = 1.0
         backwards = sparse.csr_array(self._step.T)
-        for n in range(n_events):
-            survival[n] = here.sum()
-            finishing[n + 1] = here @ self._finishing
+        while len(survival) < _enough_events(latest) and here.sum() > 1e-300:
+            survival.append(float(here.sum()))
+            finishing.append(float(here @ self._finishing))
             here = backwards @ here
-        return survival, finishing
+        return np.array(survival), np.array(finishing)
+
+    def _event_average(self, values: Floats, times: Floats) -> Floats:
+        """Average of ``values[n]`` over the Poisson number n of events before each time."""
+        # Far beyond the last value the average is zero, and stays so without y**n overflowing.
+        y = np.clip(self._event_rate * times, 0.0, 3.0 * len(values) + 1000)
+        return _poisson_average(values, y)
 
     def _walk(self, n_events: int) -> Floats:
         """Distribution over the unfinished states and the finished one (kept 0) after 0 ... n_events events."""
@@ -250,7 +261,7 @@ class CompletionLaw:
                 f"P(D >= {deadline:g}) is below 1e-290, too small to condition on; choose an earlier deadline."
             )
         y = self._event_rate * max(float(deadline), 0.0)
-        n = np.arange(_enough_events(y))
+        n = np.arange(math.ceil(_enough_events(y)))
         log_weights = np.concatenate([[0.0], np.cumsum(np.log(max(y, 1e-300)) - np.log(n[1:]))])
         return np.exp(log_weights - log_weights.max())
 
@@ -293,9 +304,9 @@ def _width(plan: Project) -> int:
     return len(plan.tasks) - len(matching) // 2
 
 
-def _enough_events(y: float) -> int:
+def _enough_events(y: float) -> float:
     """So many terms of a Poisson average of mean ``y`` that the rest is below rounding."""
-    return math.ceil(y + 12 * math.sqrt(y) + 50)
+    return y + 12 * math.sqrt(y) + 50
 
 
 def _poisson_average(values: Floats, y: Floats) -> Floats:
@@ -307,7 +318,7 @@ def _poisson_average(values: Floats, y: Floats) -> Floats:
     total, scale, times_scaled = np.zeros_like(y), np.ones_like(y), np.zeros_like(y)
     for n in range(len(values) - 1, -1, -1):
         total = total * (y / (n + 1)) + scale * values[n]
-        if n % 32 == 0:
+        if n % 16 == 0:
             large = total > 1e150
             shrink = np.where(large, 1e-150, 1.0)
             total, scale, times_scaled = total * shrink, scale * shrink, times_scaled + large

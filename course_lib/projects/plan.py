@@ -49,9 +49,7 @@ class Project:
         8.0
     """
 
-    def __init__(
-        self, mean_days: Mapping[str, float], predecessors: Mapping[str, Iterable[str]] | None = None
-    ) -> None:
+    def __init__(self, mean_days: Mapping[str, float], predecessors: Mapping[str, Iterable[str]] | None = None) -> None:
         """Build a plan from Python.
 
         Args:
@@ -67,8 +65,7 @@ class Project:
             if task not in mean_days:
                 raise ValueError(f"task {task!r} has predecessors but no mean duration; add it to mean_days.")
         self._build(
-            _Row(f"task {task!r}", task, mean, tuple(predecessors.get(task, ())))
-            for task, mean in mean_days.items()
+            _Row(f"task {task!r}", task, mean, tuple(predecessors.get(task, ()))) for task, mean in mean_days.items()
         )
 
     @classmethod
@@ -94,9 +91,7 @@ class Project:
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no plan file {str(path)!r}; check the path.") from None
         if not text.strip():
-            raise ValueError(
-                f"{path.name} is empty; it needs a header {','.join(_COLUMNS)} and a row for each task."
-            )
+            raise ValueError(f"{path.name} is empty; it needs a header {','.join(_COLUMNS)} and a row for each task.")
         plan = cls.__new__(cls)
         plan._build(_read_rows(path.name, text))
         return plan
@@ -122,9 +117,7 @@ class Project:
         predecessors: dict[str, tuple[str, ...]] = {}
         for row in rows:
             if row.task in mean_days:
-                raise ValueError(
-                    f"{row.where}: there is another task of that name before it; give each its own name."
-                )
+                raise ValueError(f"{row.where}: there is another task of that name before it; give each its own name.")
             for before in row.predecessors:
                 if before not in known:
                     raise ValueError(
@@ -145,7 +138,8 @@ class Project:
         if not nx.is_directed_acyclic_graph(self.graph):
             circle = [edge[0] for edge in nx.find_cycle(self.graph)]
             raise ValueError(
-                f"tasks wait for each other in a circle, {' -> '.join([*circle, circle[0]])}; remove one of these predecessors."
+                f"tasks wait for each other in a circle, {' -> '.join([*circle, circle[0]])}; "
+                "remove one of these predecessors."
             )
         index = {task: j for j, task in enumerate(self.tasks)}
         self.topological_order = [
@@ -163,9 +157,7 @@ class Project:
         tasks = [tasks] if isinstance(tasks, str) else list(tasks)
         for task in tasks:
             if task not in self.predecessors:
-                raise ValueError(
-                    f"{task!r} is not a task of this plan; its tasks are {', '.join(self.tasks)}."
-                )
+                raise ValueError(f"{task!r} is not a task of this plan; its tasks are {', '.join(self.tasks)}.")
         return [self.tasks.index(task) for task in tasks]
 
     def critical_path(self) -> tuple[str, ...]:
@@ -223,14 +215,13 @@ class Project:
     def _check_durations(self, durations: ArrayLike) -> Floats:
         durations = np.asarray(durations, dtype=float)
         if durations.ndim == 0 or durations.shape[-1] != len(self.tasks):
-            raise ValueError(
-                f"durations need a last axis of {len(self.tasks)} tasks; got shape {durations.shape}."
-            )
+            raise ValueError(f"durations need a last axis of {len(self.tasks)} tasks; got shape {durations.shape}.")
         # One reduction finds both: the minimum of an array with a nan in it is nan.
         if durations.size and not durations.min() >= 0:
             at = np.unravel_index(int(np.argmin(durations >= 0)), durations.shape)
             raise ValueError(
-                f"a duration of task {self.tasks[at[-1]]!r} is {durations[at]} days; durations must not be negative or nan."
+                f"a duration of task {self.tasks[at[-1]]!r} is {durations[at]} days; "
+                "durations must not be negative or nan."
             )
         return durations
 
@@ -251,14 +242,18 @@ class Project:
         return hash((self.tasks, tuple(self.means)))
 
     def __repr__(self) -> str:
-        return f"Project of {len(self.tasks)} tasks, {self.makespan():g} days along {' -> '.join(self.critical_path())}"
+        path = self.critical_path()
+        shown = path if len(path) <= 12 else (*path[:3], "...", *path[-3:])
+        return f"Project of {len(self.tasks)} tasks, {self.makespan():g} days along {' -> '.join(shown)}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
+        rows = [
             f"<tr><td>{task}</td><td>{', '.join(self.predecessors[task])}</td><td>{mean:g}</td></tr>"
             for task, mean in zip(self.tasks, self.means, strict=True)
-        )
-        return f"<table><tr><th>task</th><th>predecessors</th><th>mean (days)</th></tr>{rows}</table>"
+        ]
+        if len(rows) > 20:
+            rows = [*rows[:5], f"<tr><td colspan=3>... {len(rows) - 10} more ...</td></tr>", *rows[-5:]]
+        return f"<table><tr><th>task</th><th>predecessors</th><th>mean (days)</th></tr>{''.join(rows)}</table>"
 
 
 def _latest(times: list[Floats]) -> Floats:
@@ -276,9 +271,7 @@ def _positive(row: _Row) -> float:
             f"{row.where}: the mean duration {row.mean!r} is not a number; write days such as 4 or 2.5."
         ) from None
     if not (mean > 0 and math.isfinite(mean)):
-        raise ValueError(
-            f"{row.where}: the mean duration is {mean:g}; it must be a positive, finite number of days."
-        )
+        raise ValueError(f"{row.where}: the mean duration is {mean:g}; it must be a positive, finite number of days.")
     return mean
 
 
@@ -288,7 +281,8 @@ def _read_rows(name: str, text: str) -> Iterable[_Row]:
     for column in _COLUMNS:
         if column not in header:
             raise ValueError(
-                f"{name} has no column {column!r}; its first row must name {','.join(_COLUMNS)}, and reads {','.join(header)!r}."
+                f"{name} has no column {column!r}; its first row must name {','.join(_COLUMNS)}, "
+                f"and reads {','.join(header)!r}."
             )
     for cells in reader:
         if not any(cell.strip() for cell in cells):

@@ -91,14 +91,8 @@ class Proposal:
         return float(constants.sum() + np.log(completion_law(self.plan.with_means(1 / rates)).sf(deadline)))
 
     def __repr__(self) -> str:
-        means = ", ".join(
-            f"{task}: {self.means[j]:.3g}" for j, task in enumerate(self.plan.tasks) if j in self._tilted
-        )
-        return (
-            f"Proposal with mean days {means}, other tasks as planned"
-            if means
-            else "Proposal: the plan itself"
-        )
+        means = ", ".join(f"{task}: {self.means[j]:.3g}" for j, task in enumerate(self.plan.tasks) if j in self._tilted)
+        return f"Proposal with mean days {means}, other tasks as planned" if means else "Proposal: the plan itself"
 
 
 class Mixture:
@@ -124,12 +118,8 @@ class Mixture:
             raise ValueError("the proposals of a mixture must be for the same plan.")
         count = len(self.components)
         self.shares: Floats = np.full(count, 1 / count) if shares is None else np.array(shares, dtype=float)
-        if (
-            self.shares.shape != (count,)
-            or not (self.shares > 0).all()
-            or not math.isclose(self.shares.sum(), 1)
-        ):
-            raise ValueError(f"shares must be {count} positive numbers that sum to 1; got {shares}.")
+        if self.shares.shape != (count,) or not (self.shares > 0).all() or not math.isclose(self.shares.sum(), 1):
+            raise ValueError(f"shares must be {count} positive numbers that sum to 1; got {shares!r}.")
         self.shares.flags.writeable = False
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
@@ -166,9 +156,7 @@ class Mixture:
         return Estimate.from_values(np.exp(log_w) / probability - 1)
 
     def __repr__(self) -> str:
-        parts = "; ".join(
-            f"{share:.3g} of {part!r}" for share, part in zip(self.shares, self.components, strict=True)
-        )
+        parts = "; ".join(f"{share:.3g} of {part!r}" for share, part in zip(self.shares, self.components, strict=True))
         return f"Mixture: {parts}"
 
 
@@ -223,9 +211,7 @@ def cross_entropy(
     Source: Rubinstein 1997; de Boer, Kroese, Mannor and Rubinstein 2005, A tutorial on the cross-entropy method.
     """
     if n < 100 or not 0 < elite < 1:
-        raise ValueError(
-            f"cross_entropy needs n of at least 100 and elite between 0 and 1; got {n} and {elite}."
-        )
+        raise ValueError(f"cross_entropy needs n of at least 100 and elite between 0 and 1; got {n} and {elite}.")
     rng = np.random.default_rng(seed)
     proposal = Proposal(plan, plan.means)
     level = -math.inf
@@ -239,7 +225,8 @@ def cross_entropy(
         if reached and level >= deadline:
             return proposal
     raise ValueError(
-        f"cross_entropy reached {level:.4g} of {deadline:g} days in {max_rounds} rounds; raise n or choose an earlier deadline."
+        f"cross_entropy reached {level:.4g} of {deadline:g} days in {max_rounds} rounds; "
+        "raise n or choose an earlier deadline."
     )
 
 
@@ -263,9 +250,7 @@ def minimum_variance(plan: Project, deadline: float) -> Proposal:
 
     # The variance is finite above half the nominal mean; the bound keeps clear of it.
     bounds = [(math.log(0.55), None)] * nominal.size
-    found = optimize.minimize(
-        objective, np.log(late_means / nominal), jac=True, method="L-BFGS-B", bounds=bounds
-    )
+    found = optimize.minimize(objective, np.log(late_means / nominal), jac=True, method="L-BFGS-B", bounds=bounds)
     if not found.success:
         raise RuntimeError(f"the search for the smallest variance stopped early: {found.message}")
     return Proposal(plan, nominal * np.exp(found.x))

@@ -7,6 +7,7 @@ of threads. A chunk is reduced to its log-weights at once, so memory does not gr
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -34,9 +35,7 @@ _BLOCK = 16
 _PATIENCE_SECONDS = 2.0
 
 
-def monte_carlo(
-    plan: Project, deadline: float, n: int, seed: int = 0, threads: int | None = None
-) -> Estimate:
+def monte_carlo(plan: Project, deadline: float, n: int, seed: int = 0, threads: int | None = None) -> Estimate:
     """P(D >= deadline) as the share of simulated projects that are late.
 
     Args:
@@ -78,7 +77,7 @@ def importance_sampling(
     def late_log_weights(rng: np.random.Generator, n_draws: int) -> Floats:
         durations = proposal.draw(rng, n_draws)
         late = plan.completion_times(durations) >= deadline
-        return proposal.log_weights(durations.T[:, late].T)
+        return proposal.log_weights(durations.T.compress(late, axis=1).T)
 
     return _run(plan, deadline, late_log_weights, not proposal.is_nominal, n, seed, threads)
 
@@ -126,7 +125,7 @@ def conditional_monte_carlo(
     always_law = completion_law(
         Project(
             {task: float(plan.means[plan.tasks.index(task)]) for task in series},
-            {after: [before] for before, after in zip(series, series[1:], strict=False)},
+            {after: [before] for before, after in itertools.pairwise(series)},
         )
     )
 
@@ -193,9 +192,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_order(
-    work: Callable[[int], RunningEstimate], items: range, threads: int
-) -> Iterator[RunningEstimate]:
+def _in_order(work: Callable[[int], RunningEstimate], items: range, threads: int) -> Iterator[RunningEstimate]:
     """Results of ``work`` in the order of ``items``, a few at a time in flight, stopping at once when interrupted."""
     if threads == 1:
         yield from map(work, items)
