@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve_triangular
 
+from course_lib.projects.arguments import whole_number
 from course_lib.projects.plan import Project
 
 __all__ = ["MAX_STATES", "CompletionLaw", "completion_law", "late_projects"]
@@ -53,7 +54,8 @@ def late_projects(plan: Project, deadline: float, n: int, seed: int = 0) -> Floa
     This is the proposal of zero variance: each draw's weight is the same, P(D >= deadline).
 
     Raises:
-        ValueError: the chain is too large, ``n`` < 1, or the deadline is so far out that its probability underflows.
+        ValueError: the chain is too large, ``n`` or ``seed`` out of range, or the deadline so far out that its
+            probability underflows.
     """
     return completion_law(plan).sample_late(deadline, n, seed)
 
@@ -165,8 +167,7 @@ class CompletionLaw:
 
     def sample_late(self, deadline: float, n: int, seed: int = 0) -> Floats:
         """Draws given D >= deadline; see `late_projects`."""
-        if n < 1:
-            raise ValueError(f"n must be at least 1 draw; got {n}.")
+        n, seed = whole_number("n", n, 1), whole_number("the seed", seed, 0)
         weights = self._event_weights(deadline)
         # unfinished[r, s]: probability that r more events from state s leave the project unfinished.
         unfinished = np.ones((len(weights), self.n_states))

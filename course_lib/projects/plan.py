@@ -7,6 +7,7 @@ and how long it takes once every task's duration is known.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -60,13 +61,15 @@ class Project:
             ValueError: no tasks, a mean that is not a positive finite number, an unknown or repeated
                 predecessor, or tasks that wait for each other in a circle.
         """
-        predecessors = dict(predecessors or {})
-        for task in predecessors:
-            if task not in mean_days:
+        means = {str(task): mean for task, mean in mean_days.items()}
+        waits = {
+            str(task): (before,) if isinstance(before, str) else tuple(map(str, before or ()))
+            for task, before in (predecessors or {}).items()
+        }
+        for task in waits:
+            if task not in means:
                 raise ValueError(f"task {task!r} has predecessors but no mean duration; add it to mean_days.")
-        self._build(
-            _Row(f"task {task!r}", task, mean, tuple(predecessors.get(task, ()))) for task, mean in mean_days.items()
-        )
+        self._build(_Row(f"task {task!r}", task, mean, waits.get(task, ())) for task, mean in means.items())
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Project:
@@ -76,11 +79,13 @@ class Project:
         others are ignored.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError, IsADirectoryError: there is no such file, or it is a folder.
             ValueError: the file is empty, is not UTF-8, lacks a column, or holds no valid plan; the message
                 names row and task. Rows are counted as a spreadsheet does, the header being row 1.
         """
         path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"{str(path)!r} is a folder; name the CSV file in it.")
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
@@ -93,7 +98,10 @@ class Project:
         if not text.strip():
             raise ValueError(f"{path.name} is empty; it needs a header {','.join(_COLUMNS)} and a row for each task.")
         plan = cls.__new__(cls)
-        plan._build(_read_rows(path.name, text))
+        try:
+            plan._build(_read_rows(path.name, text))
+        except csv.Error as error:
+            raise ValueError(f"{path.name} is no CSV table ({error}); export it again from your spreadsheet.") from None
         return plan
 
     @classmethod
@@ -137,8 +145,9 @@ class Project:
         self.graph.add_edges_from((before, task) for task in self.tasks for before in predecessors[task])
         if not nx.is_directed_acyclic_graph(self.graph):
             circle = [edge[0] for edge in nx.find_cycle(self.graph)]
+            where = next(row.where for row in rows if row.task == circle[0])
             raise ValueError(
-                f"tasks wait for each other in a circle, {' -> '.join([*circle, circle[0]])}; "
+                f"{where}: tasks wait for each other in a circle, {' -> '.join([*circle, circle[0]])}; "
                 "remove one of these predecessors."
             )
         index = {task: j for j, task in enumerate(self.tasks)}
@@ -235,7 +244,10 @@ class Project:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Project):
             return NotImplemented
-        mine, theirs = ((p.tasks, tuple(p.means), p.predecessors) for p in (self, other))
+        mine, theirs = (
+            (p.tasks, tuple(p.means), {task: set(before) for task, before in p.predecessors.items()})
+            for p in (self, other)
+        )
         return mine == theirs
 
     def __hash__(self) -> int:
@@ -265,7 +277,7 @@ def _latest(times: list[Floats]) -> Floats:
 
 def _positive(row: _Row) -> float:
     try:
-        mean = float(row.mean)
+        mean = float(row.mean.replace("_", " ") if isinstance(row.mean, str) else row.mean)
     except (TypeError, ValueError):
         raise ValueError(
             f"{row.where}: the mean duration {row.mean!r} is not a number; write days such as 4 or 2.5."
@@ -276,17 +288,19 @@ def _positive(row: _Row) -> float:
 
 
 def _read_rows(name: str, text: str) -> Iterable[_Row]:
-    reader = csv.reader(text.splitlines())
-    header = [column.strip().lower() for column in next(reader)]
+    reader = csv.reader(io.StringIO(text, newline=""))
+    filled = (cells for cells in reader if any(cell.strip() for cell in cells))
+    header = [column.strip().lower() for column in next(filled)]
     for column in _COLUMNS:
-        if column not in header:
+        if header.count(column) != 1:
+            count = "no column" if column not in header else "more than one column"
             raise ValueError(
-                f"{name} has no column {column!r}; its first row must name {','.join(_COLUMNS)}, "
+                f"{name} has {count} {column!r}; its first row must name {','.join(_COLUMNS)}, "
                 f"and reads {','.join(header)!r}."
             )
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    n_tasks = 0
+    for cells in filled:
+        n_tasks += 1
         where = f"{name}, row {reader.line_num}"
         values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         task = values.get("task", "")
@@ -299,3 +313,5 @@ def _read_rows(name: str, text: str) -> Iterable[_Row]:
             )
         before = tuple(part.strip() for part in re.split("[;,]", values["predecessors"]) if part.strip())
         yield _Row(f"{where}, task {task!r}", task, values["mean_days"], before)
+    if n_tasks == 0:
+        raise ValueError(f"{name} names its columns but no tasks; add a row for each task.")

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from course_lib.estimates import Estimate
+from course_lib.projects.arguments import finite_days, whole_number
 from course_lib.projects.completion_law import completion_law, late_projects
 from course_lib.projects.plan import Project
 
@@ -77,9 +78,11 @@ class Proposal:
             1e4 times as many draws.
 
         Raises:
-            ValueError: the plan's chain is too large (see `completion_law`).
+            ValueError: the plan's chain is too large (see `completion_law`), or P(D >= deadline) underflows.
         """
         probability = float(completion_law(self.plan).sf(deadline))
+        if probability == 0:
+            raise ValueError(f"P(D >= {deadline:g}) is too small for a float; choose an earlier deadline.")
         return math.exp(self._log_second_moment(deadline) - 2 * math.log(probability)) - 1
 
     def _log_second_moment(self, deadline: float) -> float:
@@ -210,9 +213,10 @@ def cross_entropy(
 
     Source: Rubinstein 1997; de Boer, Kroese, Mannor and Rubinstein 2005, A tutorial on the cross-entropy method.
     """
-    if n < 100 or not 0 < elite < 1:
-        raise ValueError(f"cross_entropy needs n of at least 100 and elite between 0 and 1; got {n} and {elite}.")
-    rng = np.random.default_rng(seed)
+    n, deadline = whole_number("n", n, 100), finite_days("the deadline", deadline)
+    if not 0 < elite < 1:
+        raise ValueError(f"elite must lie between 0 and 1, such as 0.1; got {elite}.")
+    rng = np.random.default_rng(whole_number("the seed", seed, 0))
     proposal = Proposal(plan, plan.means)
     level = -math.inf
     for _ in range(max_rounds):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from course_lib.estimates import Estimate, RunningEstimate
+from course_lib.projects.arguments import whole_number
 from course_lib.projects.completion_law import completion_law
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import Mixture, Proposal
@@ -118,6 +119,8 @@ def conditional_monte_carlo(
     means = plan.means.copy()
     if proposal is not None:
         _check_same_plan(plan, proposal)
+        if not isinstance(proposal, Proposal):
+            raise ValueError("conditional_monte_carlo takes a Proposal, one product of exponentials, not a mixture.")
         means[:] = proposal.means
     means[always] = plan.means[always]
     others = Proposal(plan, means)
@@ -159,21 +162,15 @@ def _run(
 ) -> Estimate:
     if math.isnan(deadline):
         raise ValueError("the deadline is nan; it must be a number of days.")
-    if n != int(n) or n < 1:
-        raise ValueError(f"n must be a whole number of projects, at least 1; got {n}.")
-    if seed != int(seed) or seed < 0:
-        raise ValueError(f"the seed must be a whole number, 0 or larger; got {seed}.")
-    threads = _processors() if threads is None else threads
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1; got {threads}.")
-    n = int(n)
+    n, seed = whole_number("n", n, 1), whole_number("the seed", seed, 0)
+    threads = _processors() if threads is None else whole_number("threads", threads, 1)
     chunk = max(1, _CHUNK_NUMBERS // len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:
         block = RunningEstimate(n, weighted)
         for number in range(first, min(first + _BLOCK, math.ceil(n / chunk))):
             n_draws = min(chunk, n - number * chunk)
-            stream = np.random.SeedSequence(int(seed), spawn_key=(number,))
+            stream = np.random.SeedSequence(seed, spawn_key=(number,))
             block.add(log_contributions(np.random.Generator(np.random.SFC64(stream)), n_draws), n_draws)
         return block
 

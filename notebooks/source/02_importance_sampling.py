@@ -219,6 +219,9 @@ check.mended(mended)
 # - **k-hat**: the tail index of a Pareto distribution fitted to the largest weights. Moments of order $1/k$ and above do
 #   not exist, so above 0.5 the variance is infinite, and above 0.7 no sample of practical size helps.
 #
+# None of them is a proof. With log-normal weights of moderate spread ($\sigma = 2$), a thousand draws give 95 %
+# intervals that cover the truth 86 times in a hundred, and nine misses in ten come without a warning.
+#
 # Scale *every* task and watch the log-weights spread as the factor grows. The late draws get more numerous, and
 # their weights more unequal.
 

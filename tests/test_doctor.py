@@ -1,0 +1,182 @@
+"""The doctor finds what is broken and names the command that mends it."""
+
+import builtins
+import shlex
+import sys
+import types
+
+import psutil
+import pytest
+
+from course_lib import doctor
+from course_lib.doctor import Check, examine, report
+from course_lib.projects import Project
+
+
+def found(name: str) -> Check:
+    return next(check for check in examine() if check.name == name)
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """Starting a kernel takes a second that most of these tests need not spend."""
+    monkeypatch.setattr(doctor, "_kernel", lambda: ("not asked", None))
+
+
+def test_all_is_well_here():
+    assert [check.found for check in examine() if not check.ok] == []
+
+
+def test_an_old_python_is_found(monkeypatch, no_kernel):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert "PYTHON=" in found("Python").remedy
+
+
+def test_a_missing_package_is_found(monkeypatch, no_kernel):
+    version = doctor.importlib.metadata.version
+
+    def without_scipy(package):
+        if package == "scipy":
+            raise doctor.importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", without_scipy)
+    assert found("packages").found == "scipy is missing"
+
+
+def test_a_package_of_another_version_is_found(monkeypatch, no_kernel):
+    version = doctor.importlib.metadata.version
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "version", lambda name: "1.26.4" if name == "numpy" else version(name)
+    )
+    assert found("packages").found == "numpy 1.26.4 does not fit"
+
+
+def test_a_package_that_does_not_import_is_found(monkeypatch, no_kernel):
+    import_module = doctor.importlib.import_module
+
+    def broken(name):
+        if name == "networkx":
+            raise ImportError("a file is missing")
+        return import_module(name)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    check = found("packages")
+    assert check.found == "networkx does not import (ImportError: a file is missing)"
+    assert shlex.split(check.remedy)[1:4] == ["-m", "pip", "install"]
+
+
+def test_a_course_that_is_not_installed_is_found(monkeypatch, no_kernel):
+    monkeypatch.setattr(doctor, "DISTRIBUTION", "another-course")
+    assert found("packages").found == "another-course is not installed in this Python"
+
+
+def test_little_memory_is_found(monkeypatch, no_kernel):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=5e8, total=4e9))
+    check = found("memory")
+    assert check.found == "0.5 of 4.0 GB free; notebooks want 2 GB"
+    assert "course_lib doctor" in check.remedy
+
+
+def test_missing_data_are_found(monkeypatch, tmp_path, no_kernel):
+    monkeypatch.setattr(doctor, "_ROOT", tmp_path)
+    check = found("data")
+    assert check.found == "data/project_tasks.csv is missing"
+    assert "checkout -- data/project_tasks.csv" in check.remedy
+
+
+def test_damaged_data_are_found(monkeypatch, no_kernel):
+    def damaged():
+        raise ValueError("task 3 is its own predecessor.")
+
+    monkeypatch.setattr(Project, "example", damaged)
+    assert found("data").found == "data/project_tasks.csv: task 3 is its own predecessor."
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """A torch that says what the test wants, whether the real one is installed or not."""
+    module = types.ModuleType("torch")
+    module.__spec__ = types.SimpleNamespace()
+    module.cuda = types.SimpleNamespace(is_available=lambda: False, get_device_name=lambda: "a GPU")
+    module.backends = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
+    monkeypatch.setitem(sys.modules, "torch", module)
+    return module
+
+
+def test_accelerators_are_named(torch, no_kernel):
+    assert found("accelerator").found == "none; torch computes on the processor"
+    torch.backends.mps.is_available = lambda: True
+    assert found("accelerator").found == "MPS (Apple silicon)"
+    torch.cuda.is_available = lambda: True
+    assert found("accelerator").found == "CUDA: a GPU"
+
+
+def test_no_torch_is_no_fault(monkeypatch, no_kernel):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    check = found("accelerator")
+    assert check.ok
+    assert "01 and 02 do without torch" in check.found
+
+
+def test_a_torch_that_does_not_import_is_found(torch, monkeypatch, no_kernel):
+    original = builtins.__import__
+
+    def broken(name, *rest):
+        if name == "torch":
+            raise OSError("a library is missing")
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    check = found("accelerator")
+    assert "OSError: a library is missing" in check.found
+    assert check.remedy.endswith("pip uninstall --yes torch")
+
+
+def test_a_kernel_that_does_not_start_is_found(monkeypatch):
+    from jupyter_client import KernelManager
+
+    monkeypatch.setattr(
+        KernelManager, "format_kernel_cmd", lambda self, extra_arguments: [sys.executable, "-c", ""]
+    )
+    check = found("kernel")
+    assert check.found.startswith("the notebook kernel does not answer: ")
+    assert check.remedy.endswith("pip install --force-reinstall ipykernel")
+
+
+def test_a_kernel_that_hangs_is_given_up(monkeypatch):
+    from jupyter_client import KernelManager
+
+    monkeypatch.setattr(doctor, "KERNEL_TIMEOUT", 1)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(KernelManager, "format_kernel_cmd", lambda self, extra_arguments: sleeper)
+    assert not found("kernel").ok
+
+
+def test_a_kernel_without_the_course_is_found(monkeypatch, tmp_path):
+    (tmp_path / "notebooks" / "course_lib").mkdir(parents=True)
+    (tmp_path / "notebooks" / "course_lib" / "__init__.py").write_text("raise ImportError('elsewhere')")
+    monkeypatch.setattr(doctor, "_ROOT", tmp_path)
+    assert found("kernel").found == "the notebook kernel fails: ImportError: elsewhere"
+
+
+def test_a_check_that_breaks_does_not_stop_the_others(monkeypatch, no_kernel):
+    def broken():
+        raise RuntimeError("never seen before")
+
+    monkeypatch.setattr(doctor, "_memory", broken)
+    checks = {check.name: check for check in examine()}
+    assert len(checks) == 6
+    assert checks["memory"].found == "RuntimeError: never seen before"
+    assert not checks["memory"].ok
+
+
+def test_the_report_shows_the_remedy_under_what_failed():
+    text = report([Check("memory", "plenty"), Check("data", "gone", "git checkout")])
+    assert text.splitlines() == [
+        "ok    memory  plenty",
+        "FAIL  data    gone",
+        "              mend it with: git checkout",
+        "",
+        "1 of 2 checks failed.",
+    ]

@@ -1,0 +1,142 @@
+"""The notebooks where learners open them: in JupyterLab, in a browser, on a kernel of their own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from course_lib.notebooks import NOTEBOOKS
+from course_lib.notebooks.sources import has_tag
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TOKEN = "a-token-for-the-test"
+BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = 60_000  # ms until a page or a kernel has to be there
+NOTEBOOK = "window.jupyterapp?.shell.currentWidget"
+FIGURE = "document.querySelector('.jp-Cell .jupyter-widgets img')?.src"
+RUN = 240_000  # ms a notebook may take
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory) -> Path:
+    """A copy of the learner's notebooks as if nobody had ever run them."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in code_cells(notebook):
+            cell.execution_count, cell.outputs = None, []
+        nbformat.write(notebook, folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(notebooks, tmp_path_factory) -> Iterator[str]:
+    """The address of a JupyterLab on those notebooks, with nobody's settings."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
+    folders = {name: str(home) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    command = [sys.executable, "-m", "jupyterlab", str(notebooks), "--no-browser", "--allow-root"]
+    command += ["--expose-app-in-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
+    command += [f"--IdentityProvider.token={TOKEN}"]
+    log = home / "log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=stream, stderr=stream)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        give_up = time.monotonic() + START / 1000
+        while not answers(f"{address}/api"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < give_up, log.read_text()
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if BROWSER is None:
+        reason = "needs Chromium or Chrome on the PATH (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
+        yield browser.new_page()
+        browser.close()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run_all_cells(page: Page, lab: str, path: Path) -> nbformat.NotebookNode:
+    """Open a notebook, run it from top to bottom, save it, and return what was saved."""
+    page.set_default_timeout(START)
+    page.goto(f"{lab}/lab/tree/{path.name}?token={TOKEN}&reset")
+    page.wait_for_function(f"{NOTEBOOK}?.sessionContext?.kernelDisplayStatus === 'idle'")
+    # Started and not awaited: a script in the page has no time limit, waiting for its result has one.
+    page.evaluate(
+        """() => {
+            const commands = window.jupyterapp.commands;
+            commands.execute("notebook:run-all-cells")
+                .then(() => commands.execute("docmanager:save"))
+                .then(() => { window.outcome = "saved"; }, error => { window.outcome = String(error); });
+        }"""
+    )
+    page.wait_for_function("window.outcome", timeout=RUN)
+    assert page.evaluate("window.outcome") == "saved"
+    return nbformat.read(path, as_version=4)
+
+
+def assert_every_cell_ran(notebook: nbformat.NotebookNode) -> None:
+    cells = code_cells(notebook)
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum(bool(cell.outputs) for cell in cells) > len(cells) / 4
+
+
+def test_notebook_01_runs(page, lab, notebooks):
+    (path,) = notebooks.glob("01_*.ipynb")
+    assert_every_cell_ran(run_all_cells(page, lab, path))
+
+
+def test_notebook_02_runs_and_moving_its_slider_changes_the_figure(page, lab, notebooks):
+    (path,) = notebooks.glob("02_*.ipynb")
+    saved = run_all_cells(page, lab, path)
+    assert_every_cell_ran(saved)
+    index = next(n for n, cell in enumerate(saved.cells) if has_tag(cell, "widget"))
+    page.evaluate(f"index => {NOTEBOOK}.content.scrollToItem(index)", index)
+    page.wait_for_function(FIGURE)
+    before = page.evaluate(FIGURE)
+    page.locator(".jp-Cell .widget-slider .noUi-handle").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"before => ({FIGURE} ?? before) !== before", arg=before)

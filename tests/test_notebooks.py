@@ -1,0 +1,351 @@
+"""The pipeline on small made sources, and what the course's own stored notebooks have to be."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course_lib.notebooks import NOTEBOOKS, sources
+from course_lib.notebooks.build import build
+from course_lib.notebooks.execution import NotebookFailed
+from course_lib.notebooks.run import COMPARISON, Outcome, run, table
+from course_lib.notebooks.storage import write_text
+
+EXERCISE = """\
+# %% [markdown]
+# # Doubling
+
+# %% tags=["exercise"]
+def double(x):
+    # Twice.
+    ### BEGIN SOLUTION
+    y = 2 * x
+    return y
+    ### END SOLUTION
+
+
+answer = None
+### BEGIN SOLUTION
+answer = double(21)
+### END SOLUTION
+
+# %%
+print("not attempted" if answer is None else answer)
+"""
+
+WIDGET = """\
+# %% tags=["widget"]
+from ipywidgets import interact
+
+interact(lambda x: print(x), x=(0, 10))
+"""
+
+
+def headline(estimate: str = "18.2 +- 0.1", *, agrees: bool = True) -> str:
+    data = {"estimate": estimate, "exact": "18.21", "verdict": "well", "agrees": agrees}
+    bundle = {"text/plain": estimate, COMPARISON: data}
+    return f'# %% tags=["headline"]\nfrom IPython.display import display\n\ndisplay({bundle}, raw=True)\n'
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / "source" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def store(folder: Path, name: str, *codes: str) -> None:
+    notebook = new_notebook(cells=[new_markdown_cell("# Made"), *map(new_code_cell, codes)])
+    nbformat.write(notebook, folder / name)
+
+
+# Sources
+
+
+def test_learners_get_a_blank_where_the_worked_notebook_has_the_solution(tmp_path):
+    source = write(tmp_path, "01_double.py", EXERCISE)
+    blank, worked = (sources.read(source, solved=solved).cells[1].source for solved in (False, True))
+    assert blank == ("def double(x):\n    # Twice.\n    ...  # your code here\n\n\nanswer = None\n# your code here")
+    assert worked == (
+        "def double(x):\n    # Twice.\n    y = 2 * x\n    return y\n\n\nanswer = None\nanswer = double(21)"
+    )
+
+
+def test_both_notebooks_agree_outside_the_solutions(tmp_path):
+    source = write(tmp_path, "01_double.py", EXERCISE)
+    blank, worked = (sources.read(source, solved=solved) for solved in (False, True))
+    assert [cell.id for cell in blank.cells] == [cell.id for cell in worked.cells]
+    assert blank.cells[0] == worked.cells[0]
+    assert blank.cells[2] == worked.cells[2]
+    assert blank.metadata == worked.metadata
+
+
+def test_cell_ids_follow_the_text_and_not_the_position(tmp_path):
+    first, second = "# %%\nx = 1\n\n", "# %%\nx = 1\n\n# %%\ny = 2\n"
+    before = sources.read(write(tmp_path, "01_a.py", first), solved=True)
+    after = sources.read(write(tmp_path, "01_b.py", "# %% [markdown]\n# New.\n\n" + second), solved=True)
+    assert before.cells[0].id == after.cells[1].id
+    twice = sources.read(write(tmp_path, "01_c.py", first * 3), solved=True)
+    assert len({cell.id for cell in twice.cells}) == 3
+
+
+@pytest.mark.parametrize(
+    "code, complaint",
+    [
+        ("### BEGIN SOLUTION\nx = 1", "'### BEGIN SOLUTION' with no '### END SOLUTION' after it."),
+        ("x = 1\n### END SOLUTION", "'### END SOLUTION' with no '### BEGIN SOLUTION' before it."),
+        (
+            "### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION",
+            "'### BEGIN SOLUTION' with no '### END SOLUTION' before it.",
+        ),
+        ("x = 1", "an exercise with no '### BEGIN SOLUTION'."),
+    ],
+)
+@pytest.mark.parametrize("solved", [False, True])
+def test_bad_markers_are_named_with_file_and_cell(tmp_path, code, complaint, solved):
+    source = write(tmp_path, "01_bad.py", f'# %%\nx = 0\n\n# %% tags=["exercise"]\n{code}\n')
+    with pytest.raises(ValueError) as error:
+        sources.read(source, solved=solved)
+    assert str(error.value) == f"01_bad.py, code cell 2: {complaint}"
+
+
+def test_a_solution_belongs_into_an_exercise(tmp_path):
+    source = write(tmp_path, "01_bad.py", "# %%\n### BEGIN SOLUTION\nx = 0\n### END SOLUTION\n")
+    complaint = "^01_bad.py, code cell 1: '### BEGIN SOLUTION' stands in a cell without the tag 'exercise'.$"
+    with pytest.raises(ValueError, match=complaint):
+        sources.read(source, solved=True)
+
+
+@pytest.mark.parametrize("name", ["2", "1_double", "03", "", "01_double.ipynb"])
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path, name):
+    write(tmp_path, "01_double.py", EXERCISE)
+    with pytest.raises(ValueError, match=f"No notebook is called '{name}': there are 01_double."):
+        build([name], folder=tmp_path)
+
+
+def test_no_sources_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="There are no notebook sources in"):
+        build(folder=tmp_path)
+
+
+# Building
+
+
+def test_a_rebuild_changes_nothing(tmp_path):
+    figure = "# %%\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2]);\n\n# %%\nplt.title('figure');\n"
+    write(tmp_path, "01_double.py", EXERCISE + "\n" + figure + "\n" + WIDGET + "\n" + headline())
+    build(folder=tmp_path)
+    paths = [tmp_path / "01_double.ipynb", tmp_path / "solutions" / "01_double.ipynb"]
+    before = [path.read_bytes() for path in paths]
+    assert len(set(before)) == 2
+    build(folder=tmp_path)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.rglob("*.*")) == sorted([*paths, tmp_path / "source" / "01_double.py"])
+
+
+def test_a_stored_notebook_holds_outputs_and_no_trace_of_its_making(tmp_path):
+    write(tmp_path, "01_double.py", EXERCISE + "\n" + WIDGET)
+    build(["01"], folder=tmp_path)
+    assert [cell.execution_count for cell in code_cells(tmp_path / "01_double.ipynb")] == [1, 2, 3]
+    for path, text in (("01_double.ipynb", "not attempted\n"), ("solutions/01_double.ipynb", "42\n")):
+        _, check, slider = code_cells(tmp_path / path)
+        assert [(output.name, output.text) for output in check.outputs] == [("stdout", text)]
+        assert slider.metadata.tags == ["widget", "nbval-ignore-output"]
+        assert [output.data for output in slider.outputs] == [{"text/markdown": "*Run this cell to use the slider.*"}]
+        notebook = json.loads((tmp_path / path).read_text(encoding="utf-8"))
+        assert notebook["metadata"] == sources.METADATA
+        assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+        assert str(tmp_path) not in json.dumps(notebook)
+
+
+def test_cells_see_the_folder_of_their_notebook(tmp_path):
+    write(tmp_path, "01_here.py", "# %%\nfrom pathlib import Path\n\nprint(Path.cwd().name)\n")
+    build(folder=tmp_path)
+    (cell,) = code_cells(tmp_path / "solutions" / "01_here.ipynb")
+    assert cell.outputs[0].text == "solutions\n"
+
+
+def test_figures_are_stored_whatever_backend_the_shell_asks_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    write(tmp_path, "01_figure.py", "# %%\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2]);\n")
+    build(folder=tmp_path)
+    (cell,) = code_cells(tmp_path / "01_figure.ipynb")
+    assert any("image/png" in output.data for output in cell.outputs)
+
+
+def test_a_failing_cell_stops_the_build_and_leaves_the_old_notebook(tmp_path):
+    source = write(tmp_path, "01_double.py", EXERCISE)
+    build(folder=tmp_path)
+    before = (tmp_path / "01_double.ipynb").read_bytes()
+    source.write_text(EXERCISE + "\n# %%\nraise KeyError('lost\\nfound')\n", encoding="utf-8")
+    with pytest.raises(NotebookFailed, match=r"^01_double failed in cell 3: KeyError: .* as it was\.$"):
+        build(folder=tmp_path)
+    assert (tmp_path / "01_double.ipynb").read_bytes() == before
+
+
+def test_a_dying_kernel_is_a_failure_of_its_cell(tmp_path):
+    store(tmp_path, "01_dies.ipynb", "x = 1", "import os\nos._exit(1)")
+    (outcome,) = run(folder=tmp_path, build_folder=tmp_path / "build")
+    assert outcome.verdict.startswith("failed in cell 2: the kernel died")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_an_interrupted_build_says_what_is_rebuilt_and_leaves_the_rest(tmp_path):
+    write(tmp_path, "01_quick.py", "# %%\nprint(1)\n")
+    write(tmp_path, "02_slow.py", "# %%\nfrom pathlib import Path\n\nprint(2)\n")
+    build(folder=tmp_path)
+    before = (tmp_path / "02_slow.ipynb").read_bytes()
+    slow = "# %%\nimport time\nfrom pathlib import Path\n\nPath('started').touch()\ntime.sleep(60)\n"
+    write(tmp_path, "02_slow.py", slow)
+    command = (
+        "import functools, pathlib, sys\n"
+        "import course_lib.__main__, course_lib.notebooks.build as module\n"
+        "module.build = functools.partial(module.build, folder=pathlib.Path(sys.argv[1]))\n"
+        "sys.exit(course_lib.__main__.main(['build']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    give_up = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert complaints.strip() == "Interrupted. 2 of 4 notebooks are rebuilt, the others are as they were."
+    assert (tmp_path / "02_slow.ipynb").read_bytes() == before
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "kept.txt"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Running
+
+
+def test_a_run_collects_headlines_and_carries_on_after_a_failure(tmp_path):
+    write(tmp_path, "01_good.py", headline())
+    write(tmp_path, "03_off.py", headline("9 +- 1", agrees=False))
+    build(folder=tmp_path)
+    store(tmp_path, "02_broken.ipynb", "print(1)", "undefined", "print(2)")
+    store(tmp_path, "04_plain.ipynb", "print(4)")
+    outcomes = run(folder=tmp_path, build_folder=tmp_path / "build")
+    assert [(o.notebook, o.estimate, o.exact, o.verdict, o.ok) for o in outcomes] == [
+        ("01_good", "18.2 +- 0.1", "18.21", "well", True),
+        ("02_broken", "-", "-", "failed in cell 2: NameError: name 'undefined' is not defined", False),
+        ("03_off", "9 +- 1", "18.21", "well", False),
+        ("04_plain", "-", "-", "-", True),
+    ]
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == sorted(
+        f"{outcome.notebook}.{suffix}" for outcome in outcomes for suffix in ("html", "ipynb")
+    )
+    kept = code_cells(tmp_path / "build" / "02_broken.ipynb")
+    assert [cell.execution_count for cell in kept] == [1, 2, None]
+    assert "NameError" in (tmp_path / "build" / "02_broken.html").read_text(encoding="utf-8")
+
+
+def test_a_log_shows_each_notebook_and_cell(tmp_path, capsys):
+    store(tmp_path, "01_made.ipynb", "print(1)", "print(2)")
+    run(folder=tmp_path, build_folder=tmp_path / "build")
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"01_made: 2 cells\n  cell 1/2  \d+\.\d s\n  cell 2/2  \d+\.\d s\n", captured.out)
+    assert captured.err == ""
+
+
+def test_the_table_lines_up():
+    outcomes = [
+        Outcome("01_a", 1.25, "18.2", "18.21", "well"),
+        Outcome("02_longer", 100, verdict="failed in cell 2", ok=False),
+    ]
+    assert table(outcomes).splitlines() == [
+        "notebook   seconds  estimate  exact  verdict",
+        "---------  -------  --------  -----  ----------------",
+        "01_a           1.2  18.2      18.21  well",
+        "02_longer    100.0  -         -      failed in cell 2",
+    ]
+
+
+def test_no_notebooks_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="There are no notebooks in"):
+        run(folder=tmp_path, build_folder=tmp_path / "build")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "not JSON"])
+def test_a_file_that_is_no_notebook_is_named(tmp_path, text):
+    (tmp_path / "01_broken.ipynb").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"01_broken\.ipynb is not a notebook"):
+        run(folder=tmp_path, build_folder=tmp_path / "build")
+
+
+# The course's own notebooks
+
+SOURCES = sorted((NOTEBOOKS / "source").glob("[0-9]*.py"))
+FLAVOURS = [(source, solved) for source in SOURCES for solved in (False, True)]
+each_notebook = pytest.mark.parametrize(
+    "source, solved", FLAVOURS, ids=[f"{s.stem}-{'worked' if w else 'learner'}" for s, w in FLAVOURS]
+)
+
+
+def stored(source: Path, solved: bool) -> Path:
+    return NOTEBOOKS / ("solutions" if solved else "") / f"{source.stem}.ipynb"
+
+
+def test_every_source_has_its_notebooks_and_every_notebook_its_source():
+    assert len(SOURCES) >= 2
+    for folder in (NOTEBOOKS, NOTEBOOKS / "solutions"):
+        assert [path.stem for path in sorted(folder.glob("*.ipynb"))] == [source.stem for source in SOURCES]
+
+
+@each_notebook
+def test_stored_notebooks_agree_with_their_sources(source, solved):
+    expected = sources.read(source, solved=solved)
+    found = nbformat.read(stored(source, solved), as_version=4)
+    for n, (cell, wanted) in enumerate(zip(found.cells, expected.cells, strict=True), start=1):
+        for key in ("cell_type", "source", "metadata", "id"):
+            assert cell[key] == wanted[key], f"cell {n}: run `make notebooks`"
+    assert found.metadata == sources.METADATA
+
+
+@each_notebook
+def test_stored_notebooks_were_run_from_top_to_bottom_without_complaint(source, solved):
+    cells = code_cells(stored(source, solved))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert len(outputs) > len(cells) / 4
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+@each_notebook
+def test_each_notebook_has_exercises_and_one_headline_that_agrees(source, solved):
+    cells = code_cells(stored(source, solved))
+    assert sum(sources.has_tag(cell, "exercise") for cell in cells) >= 4
+    (cell,) = (cell for cell in cells if sources.has_tag(cell, "headline"))
+    (comparison,) = (output.data[COMPARISON] for output in cell.outputs if "data" in output)
+    assert comparison["agrees"] is True
+    assert all(comparison[key] for key in ("estimate", "exact", "verdict"))
+
+
+@each_notebook
+def test_no_solution_is_left_in_a_learners_notebook_and_no_blank_in_a_worked_one(source, solved):
+    text = "\n".join(cell.source for cell in code_cells(stored(source, solved)))
+    assert sources.BEGIN not in text
+    assert sources.END not in text
+    assert (sources.BLANK in text) is not solved
