@@ -31,6 +31,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+# `python -m course_lib run` reads a comparison from a notebook by this type, for its closing table.
+COMPARISON_MIME = "application/vnd.course-lib.comparison+json"
 # Above this tail index the standard error itself is not to be trusted (Vehtari et al. 2024, section 3).
 PARETO_K_LIMIT = 0.7
 # Weights in the tail that k-hat is fitted to, at most: the fit's memory grows with the power 3/2 of their number.
@@ -326,8 +328,7 @@ class Comparison:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {
             "text/plain": str(self),
-            # Read by `python -m course_lib run` for its closing table.
-            "application/vnd.course-lib.comparison+json": {
+            COMPARISON_MIME: {
                 "estimate": self.estimate.rounded,
                 "exact": f"{self.exact:.5g}",
                 "verdict": self.verdict,

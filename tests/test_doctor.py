@@ -136,9 +136,7 @@ def test_a_torch_that_does_not_import_is_found(torch, monkeypatch, no_kernel):
 def test_a_kernel_that_does_not_start_is_found(monkeypatch):
     from jupyter_client import KernelManager
 
-    monkeypatch.setattr(
-        KernelManager, "format_kernel_cmd", lambda self, extra_arguments: [sys.executable, "-c", ""]
-    )
+    monkeypatch.setattr(KernelManager, "format_kernel_cmd", lambda self, extra_arguments: [sys.executable, "-c", ""])
     check = found("kernel")
     assert check.found.startswith("the notebook kernel does not answer: ")
     assert check.remedy.endswith("pip install --force-reinstall ipykernel")

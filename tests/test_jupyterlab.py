@@ -29,9 +29,11 @@ BROWSER_OPTIONS = [
     "--disable-sync",
 ]
 START = 60_000  # ms until a page or a kernel has to be there
+RUN = 240_000  # ms a notebook may take
+
+# In the page's own language: the open notebook, and the figure under its slider.
 NOTEBOOK = "window.jupyterapp?.shell.currentWidget"
 FIGURE = "document.querySelector('.jp-Cell .jupyter-widgets img')?.src"
-RUN = 240_000  # ms a notebook may take
 
 
 @pytest.fixture(scope="module")

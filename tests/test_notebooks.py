@@ -13,10 +13,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course_lib.estimates import COMPARISON_MIME
 from course_lib.notebooks import NOTEBOOKS, sources
 from course_lib.notebooks.build import build
 from course_lib.notebooks.execution import NotebookFailed
-from course_lib.notebooks.run import COMPARISON, Outcome, run, table
+from course_lib.notebooks.run import Outcome, run, table
 from course_lib.notebooks.storage import write_text
 
 EXERCISE = """\
@@ -51,7 +52,7 @@ interact(lambda x: print(x), x=(0, 10))
 
 def headline(estimate: str = "18.2 +- 0.1", *, agrees: bool = True) -> str:
     data = {"estimate": estimate, "exact": "18.21", "verdict": "well", "agrees": agrees}
-    bundle = {"text/plain": estimate, COMPARISON: data}
+    bundle = {"text/plain": estimate, COMPARISON_MIME: data}
     return f'# %% tags=["headline"]\nfrom IPython.display import display\n\ndisplay({bundle}, raw=True)\n'
 
 
@@ -338,7 +339,7 @@ def test_each_notebook_has_exercises_and_one_headline_that_agrees(source, solved
     cells = code_cells(stored(source, solved))
     assert sum(sources.has_tag(cell, "exercise") for cell in cells) >= 4
     (cell,) = (cell for cell in cells if sources.has_tag(cell, "headline"))
-    (comparison,) = (output.data[COMPARISON] for output in cell.outputs if "data" in output)
+    (comparison,) = (output.data[COMPARISON_MIME] for output in cell.outputs if "data" in output)
     assert comparison["agrees"] is True
     assert all(comparison[key] for key in ("estimate", "exact", "verdict"))
 

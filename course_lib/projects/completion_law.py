@@ -33,7 +33,7 @@ from course_lib.projects.plan import Project
 __all__ = ["MAX_STATES", "CompletionLaw", "completion_law", "late_projects"]
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer]
 
 #: Largest chain that is built: a second or two and some hundred megabytes.
 MAX_STATES = 50_000
@@ -292,7 +292,7 @@ def _build_chain(plan: Project) -> _Chain:
                 f"so at least 2**{width} = {2**width:.2g}); use monte_carlo or importance_sampling, "
                 "whose work does not grow with the number of states."
             )
-    return _Chain(len(states), np.array(source), np.array(target), np.array(task))
+    return _Chain(len(states), *(np.array(column, dtype=np.int32) for column in (source, target, task)))
 
 
 def _width(plan: Project) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
@@ -377,6 +378,7 @@ def explore_factor(plan: Project, deadline: float, n: int = 10_000, seed: int = 
         _weight_histogram(ax, log_w, late)
         _title(ax, f"{late.sum():,} late draws worth {estimate.ess:,.0f}; estimate {estimate.rounded}")
         ax.legend()
+        display(fig)
         return fig
 
     slider = ipywidgets.FloatSlider(value=2, min=1, max=10, step=0.25, description="factor", continuous_update=False)

@@ -1,0 +1,1 @@
+"""From Monte Carlo to variational autoencoders: the library behind the course's notebooks."""

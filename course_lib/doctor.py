@@ -1,0 +1,183 @@
+"""Is this machine ready for the course? Each answer that is no comes with the command that mends it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Check", "examine", "report"]
+
+DISTRIBUTION = "monte-carlo-to-vaes"
+OLDEST_PYTHON = (3, 11)
+MEMORY_NEEDED = 2.0  # GB free: the largest notebook, JupyterLab and a browser
+KERNEL_TIMEOUT = 20  # seconds
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PYTHON = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+_INSTALL = f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}[dev]"'
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, what was found, and, unless all is well, the command that mends it."""
+
+    name: str
+    found: str
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs mending."""
+        return self.remedy is None
+
+
+def examine() -> list[Check]:
+    """Make every check; one that breaks unexpectedly counts as failed and does not stop the others."""
+    return [
+        _guarded(name, check)
+        for name, check in (
+            ("Python", _python),
+            ("packages", _packages),
+            ("accelerator", _accelerator),
+            ("memory", _memory),
+            ("data", _data),
+            ("kernel", _kernel),
+        )
+    ]
+
+
+def report(checks: list[Check]) -> str:
+    """The checks as lines of text, with a verdict at the end."""
+    width = max(len(check.name) for check in checks)
+    lines: list[str] = []
+    for check in checks:
+        lines.append(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:{width}}  {check.found}")
+        if not check.ok:
+            lines.append(f"      {'':{width}}  mend it with: {check.remedy}")
+    n_failed = sum(not check.ok for check in checks)
+    lines.append(f"\n{n_failed} of {len(checks)} checks failed." if n_failed else "\nReady: all checks passed.")
+    return "\n".join(lines)
+
+
+def _guarded(name: str, check: Callable[[], tuple[str, str | None]]) -> Check:
+    try:
+        return Check(name, *check())
+    except Exception as error:
+        return Check(name, f"{type(error).__name__}: {error}", _INSTALL)
+
+
+def _python() -> tuple[str, str | None]:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info >= OLDEST_PYTHON:
+        return found, None
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    return (
+        f"{found}; the course needs {wanted} or newer",
+        "make run PYTHON=python3.12   (after installing it)",
+    )
+
+
+def _packages() -> tuple[str, str | None]:
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return f"{DISTRIBUTION} is not installed in this Python", _INSTALL
+    needed = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    troubles = [trouble for r in needed if (trouble := _trouble(r.name, r.specifier.contains))]
+    if troubles:
+        return "; ".join(troubles), _INSTALL
+    return f"{len(needed)} packages import, in versions that fit", None
+
+
+def _trouble(package: str, fits: Callable[[str], bool]) -> str | None:
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} is missing"
+    if not fits(version):
+        return f"{package} {version} does not fit"
+    try:
+        importlib.import_module(package.replace("-", "_"))
+    except Exception as error:
+        return f"{package} does not import ({type(error).__name__}: {error})"
+    return None
+
+
+def _accelerator() -> tuple[str, str | None]:
+    if importlib.util.find_spec("torch") is None:
+        return "none needed: notebooks 01 and 02 do without torch", None
+    try:
+        import torch
+    except Exception as error:
+        trouble = f"torch is installed but does not import ({type(error).__name__}: {error})"
+        return trouble, f"{_PYTHON} -m pip uninstall --yes torch"
+    if torch.cuda.is_available():
+        return f"CUDA: {torch.cuda.get_device_name()}", None
+    if torch.backends.mps.is_available():
+        return "MPS (Apple silicon)", None
+    return "none; torch computes on the processor", None
+
+
+def _memory() -> tuple[str, str | None]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    if memory.available >= MEMORY_NEEDED * 1e9:
+        return found, None
+    again = f"{_PYTHON} -m course_lib doctor"
+    return f"{found}; notebooks want {MEMORY_NEEDED:g} GB", f"{again}   (after closing other programs)"
+
+
+def _data() -> tuple[str, str | None]:
+    path = _ROOT / "data" / "project_tasks.csv"
+    mend = f'git -C "{_ROOT}" checkout -- data/project_tasks.csv'
+    if not path.is_file():
+        return "data/project_tasks.csv is missing", mend
+    from course_lib.projects import Project
+
+    try:
+        plan = Project.example()
+    except (OSError, ValueError) as error:
+        return f"data/project_tasks.csv: {error}", mend
+    return f"data/project_tasks.csv: a plan of {len(plan.graph)} tasks", None
+
+
+def _kernel() -> tuple[str, str | None]:
+    from jupyter_client import KernelManager
+
+    mend = f"{_PYTHON} -m pip install --force-reinstall ipykernel"
+    manager = KernelManager(kernel_name="python3")
+    try:
+        # Started where notebooks start theirs, so that course_lib comes from the installation. ipykernel
+        # warns at each start that it talks over local TCP, as every kernel on Windows has to.
+        manager.start_kernel(cwd=str(_ROOT / "notebooks"), extra_arguments=["--log-level=CRITICAL"])
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=KERNEL_TIMEOUT)
+            reply = client.execute_interactive(
+                "import course_lib\nassert 1 + 1 == 2",
+                timeout=KERNEL_TIMEOUT,
+                output_hook=lambda _: None,
+                allow_stdin=False,
+            )
+        finally:
+            client.stop_channels()
+    except (RuntimeError, TimeoutError, OSError) as error:
+        return f"the notebook kernel does not answer: {error}", mend
+    finally:
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=True)
+    if reply["content"]["status"] != "ok":
+        content = reply["content"]
+        return f"the notebook kernel fails: {content['ename']}: {content['evalue']}", _INSTALL
+    return "a notebook kernel starts and computes", None
