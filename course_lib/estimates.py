@@ -144,7 +144,8 @@ class Estimate:
         std_error: its standard error, in the units of ``value``.
         n: number of draws.
         n_hits: draws that contributed anything.
-        ess: effective sample size of the contributions (integrand times weight), at most ``n_hits``.
+        ess: effective sample size of the contributions (integrand times weight), at most ``n_hits``; ``n`` for a
+            plain mean, whose draws all count alike.
         max_weight_share: the share of the sum that its largest contribution carries.
         pareto_k: tail index of the contributions; ``nan`` where it does not apply (equal or too few weights).
         weighted: False if every draw counted either 0 or 1.
@@ -192,14 +193,13 @@ class Estimate:
             raise ValueError(f"draw {bad} is {draws[bad]}; every draw must be finite.")
         sizes = np.abs(draws)
         shares = sizes / sizes.max() if sizes.any() else sizes
-        total = float(shares.sum())
         return cls(
             value=float(draws.mean()),
             std_error=float(draws.std(ddof=1) / math.sqrt(draws.size)),
             n=draws.size,
             n_hits=draws.size,
-            ess=float(total**2 / (shares**2).sum()) if total else float(draws.size),
-            max_weight_share=1 / total if total else 0.0,
+            ess=float(draws.size),
+            max_weight_share=1 / float(shares.sum()) if shares.any() else 0.0,
             pareto_k=pareto_k(np.log(sizes[sizes > 0]), draws.size),
         )
 

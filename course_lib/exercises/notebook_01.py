@@ -41,11 +41,13 @@ def estimates(answer: Callable[[Sequence[int]], Sequence[float]]) -> Verdict:
     shares = np.asarray(answer(sizes), dtype=float)
     if shares.shape != (len(sizes),):
         wrong(f"for {len(sizes)} sizes I expected {len(sizes)} shares; your answer has shape {shares.shape}.")
+    if not ((shares >= 0) & (shares <= 1)).all():
+        wrong("a share lies between 0 and 1: count the projects with times >= 30 and divide by n.")
     late = shares * sizes
-    if not np.allclose(late, np.round(late), atol=1e-6):
-        if np.allclose(shares * 100_000, np.round(shares * 100_000), atol=1e-6):
+    if not np.allclose(late, np.round(late), rtol=0, atol=1e-6):
+        if np.allclose(shares * 100_000, np.round(shares * 100_000), rtol=0, atol=1e-6):
             wrong(
-                "every share is a multiple of 1/100,000: the number of projects simulated still does not depend on n."
+                "the shares for n = 7 and 11 are those of a larger number of projects: it still does not depend on n."
             )
         wrong("some share is not a whole number of projects divided by n; is each one (late projects) / n?")
     probability = float(completion_law(Project.example()).sf(30))
@@ -73,6 +75,8 @@ def mean_of_max(answer: Callable[[float, float], float]) -> Verdict:
         wrong("that is the time one after the other. The time until the first is done is counted twice; subtract it.")
     if matches(got, 1 / (1 / a + 1 / b)):
         wrong("that is the mean of the minimum, when the first is done; use max = A + B - min.")
+    if matches(got, a + b - (1 / a + 1 / b)):
+        wrong("1/a + 1/b is the rate of the minimum. Its mean is one over its rate.")
     if matches(got, a + b - 1 / (a + b)) or matches(got, a + b - (a + b) / 2):
         wrong("rates add, not means: the minimum has rate 1/a + 1/b, so its mean is 1 / (1/a + 1/b).")
     if not matches(got, a + b - 1 / (1 / a + 1 / b)):
@@ -140,14 +144,16 @@ def criticality(answer: Callable[[str, int], tuple[float, float]]) -> Verdict:
         neighbour = float(reference[:, int("9") % 10].mean())
         if abs(share - neighbour) < 4 * spread:
             wrong("that is task 10, the column with index 9; task 9 is at plan.tasks.index('9').")
-        if share == 0:
-            wrong("zero is what the plan's own critical path says; use the longest path of each simulated project.")
         wrong(f"the probability for task 9 is {truth:.3f}, within {4 * spread:.3f}; yours is {share:.3f}.")
+    if np.shape(few := answer("9", 1_000)) == (2,) and few[0] == share:
+        wrong("the share is the same from 1,000 projects as from 20,000: simulate n fresh ones each time.")
     right_error = math.sqrt(share * (1 - share) / n)
     if matches(error, math.sqrt(share * (1 - share)), 1e-3):
         wrong("the probability is right, but its error is that of a single project; divide by the root of n.")
     if not matches(error, right_error, 1e-3):
-        wrong(f"the probability is right; its standard error is sqrt(p (1 - p) / n) = {right_error:.4f}, not {error}.")
+        wrong(
+            f"the probability is right; its standard error is sqrt(p (1 - p) / n) = {right_error:.4f}, not {error:.4g}."
+        )
     return right(
         f"task 9 is on the longest path in {share:.0%} of all projects, though not on the plan's critical path."
     )

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
-from course_lib.estimates import Estimate, effective_sample_size
+from course_lib.estimates import Estimate
 from course_lib.projects.completion_law import CompletionLaw
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import scaled
@@ -208,7 +208,7 @@ def chain(states: Sequence[frozenset[str]], probabilities: Floats, day: float) -
         ax.annotate("start" if i == 0 else "done", place[i], xytext=(0, 16), textcoords="offset points", ha="center")
     ax.set(xlabel="number of finished tasks", xticks=range(len(columns)), yticks=[])
     ax.spines["left"].set_visible(False)
-    _title(ax, f"{len(states)} sets of finished tasks, and where the project is on day {day:g}")
+    _title(ax, f"{len(states)} sets of finished tasks, sized by their probability on day {day:g}")
     return fig
 
 
@@ -259,8 +259,8 @@ def estimates_with_intervals(
         else:
             error = [[estimate.value - low], [high - estimate.value]]
             ax.errorbar(x, estimate.value, error, fmt="o", color=BLUE, capsize=4)
-    ax.axhline(exact, color=BLACK, ls="--", lw=1)
-    ax.annotate(f"{reference} {exact:.3g}", (-0.4, exact), va="bottom", fontsize=9)
+    ax.axhline(exact, color=BLACK, ls="--", lw=1, label=f"{reference}: {exact:.3g}")
+    ax.legend()
     ax.set_ylim(bottom=bottom)
     ax.set_xticks(range(len(estimates)), list(estimates))
     ax.set(yscale="log", xlabel=xlabel, ylabel="P(D ≥ deadline)", xlim=(-0.5, len(estimates) - 0.3))
@@ -322,7 +322,7 @@ def one_task(mean: float, factors: Sequence[float]) -> Figure:
         ax.plot(t, p, color=BLACK, label="p")
         ax.plot(t, q, "--", color=BLUE, label="q")
         ax.plot(t, p**2 / q, ":", color=ORANGE, lw=2, label="p²/q")
-        ax.set(xlabel="duration (days)", ylim=(0, 1.1 / mean * max(1, 1 / min(factors))))
+        ax.set(xlabel="duration (days)", ylim=(0, 1.05 * max(factors) / mean))
         _title(ax, f"mean × {factor:g}\narea of p²/q: {area}")
     axes[0].set_ylabel("per day")
     axes[0].legend()
@@ -354,15 +354,13 @@ def _weight_histogram(ax: Axes, log_w: Floats, late: NDArray[np.bool_]) -> None:
 
 
 def weight_histograms(plan: Project, deadline: float, factors: Sequence[float], n: int, seed: int = 0) -> Figure:
-    """Log-weights of n draws with every mean scaled, late ones marked, for several factors: the weights spread out."""
-    fig, axes = _axes(11, 3.2, len(factors), sharey=True)
+    """Log-weights of n draws with every mean scaled, late ones marked, for several factors, on one scale."""
+    fig, axes = _axes(11, 3.2, len(factors), sharex=True, sharey=True)
     for ax, factor in zip(axes, factors, strict=True):
         log_w, late = _weigh(plan, deadline, factor, n, seed)
         _weight_histogram(ax, log_w, late)
-        _title(
-            ax,
-            f"× {factor:g}: {late.sum():,} late,\nESS of the weights {float(effective_sample_size(log_w)):,.0f}",
-        )
+        worth = Estimate.from_log_weights(np.where(late, log_w, -np.inf)).ess
+        _title(ax, f"× {factor:g}: {late.sum():,} late,\nworth {worth:,.0f}")
     axes[0].set_ylabel(f"draws out of {n:,}")
     axes[-1].legend()
     return fig
@@ -473,14 +471,14 @@ def late_by_longest_path(plan: Project, durations: Floats, log_w: Floats, times:
             label=names[k],
         )
     left.set(xlabel="completion time (days)", ylabel="log-weight (nats)")
-    _title(left, "Late by another path: fewer, but far heavier")
+    _title(left, "The heaviest weights are late by another path")
     left.legend(title="longest path", fontsize=8)
     # Under the plan's law given lateness, an average of 1 is a share of the probability, one of w of the second moment.
     w = np.exp(log_w)
     shares = {
         "of late projects": np.bincount(which) / len(which),
         "of the second moment": np.bincount(which, w) / w.sum(),
-        "of draws that are late": np.bincount(which, 1 / w) / (1 / w).sum(),
+        "of the proposal's late draws": np.bincount(which, 1 / w) / (1 / w).sum(),
     }
     rows = np.arange(len(order))
     for i, (name, share) in enumerate(shares.items()):
@@ -488,7 +486,7 @@ def late_by_longest_path(plan: Project, durations: Floats, log_w: Floats, times:
             rows + (i - 1) * 0.27,
             share[order],
             0.27,
-            color=_CYCLE[i],
+            color=(BLACK, "#E69F00", GREY)[i],
             hatch=_HATCHES[i],
             edgecolor="white",
             label=f"share {name}",

@@ -23,7 +23,7 @@
 # - compute the exact law of the completion time and hold a simulation against it;
 # - recognise when plain Monte Carlo is hopeless, and by how much.
 #
-# **Time** about 60 minutes, with six exercises. **You need** Python, and the words *mean*, *variance* and *normal
+# **Time** about 75 minutes, with six exercises. **You need** Python, and the words *mean*, *variance* and *normal
 # distribution*.
 #
 # **Exercises** are cells with the words `# your code here`. Put your code in that place (and remove the dots), run
@@ -40,8 +40,8 @@ from scipy.linalg import expm
 # %% [markdown]
 # ## 1.1 The plan
 #
-# The plan is a table: what each task waits for, and how many days it takes on average. (The example is Art Owen's;
-# see the end of this notebook.)
+# The plan is a table: what each task waits for, and how many days it takes on average. The example is Art Owen's. A
+# blog post by Brian Keng made it popular, and we shall learn from its slips; "the post" below means that one.
 
 # %%
 plan = Project.example()
@@ -146,9 +146,10 @@ check.standard_error(standard_error)
 Estimate.from_values(times)
 
 # %% [markdown]
-# In the next figure the mean of the first $n$ projects wanders, and stays within a band of two standard errors
-# around itself most of the time. The dashed line is the *exact* answer. How it can be known at all is the subject
-# of section 1.5; for now take it as a gift, because most simulations have to do without one.
+# In the next figure the mean of the first $n$ projects wanders. The dashed line is the *exact* answer, and it stays
+# within two standard errors of the mean most of the time. How it can be known at all is the subject of section 1.5:
+# `completion_law` returns the exact probability distribution of $D$, its *law*. For now take it as a gift, because
+# most simulations have to do without one.
 
 # %%
 law = completion_law(plan)
@@ -157,10 +158,10 @@ plots.running_mean(times[:20_000], law.mean)
 # %% [markdown]
 # ### Why a standard error is enough
 #
-# Completion times are skewed, with a long tail to the right. Their *means* are not: by the **central limit
-# theorem** the mean of many draws is nearly normal, with standard deviation $\sigma/\sqrt n$. So about 95 % of all
-# means lie within 1.96 standard errors of the truth. Five thousand repetitions of an experiment with only 100
-# projects show it.
+# Completion times are skewed, with a long tail to the right. Their *means* are much less so: by the **central limit
+# theorem** the mean of many draws approaches a normal distribution with standard deviation $\sigma/\sqrt n$, and then
+# 95 % of all means lie within 1.96 standard errors of the truth. Five thousand repetitions of an experiment with
+# only 100 projects show how close it is already.
 
 # %%
 rng = np.random.default_rng(2)
@@ -291,11 +292,14 @@ for finished in states:  # the list grows while we walk along it
 print(len(states), "states, from", set(states[0]) or "{}", "to all ten tasks")
 
 # %% [markdown]
-# From each state the project jumps to another when a task that is running gets finished, at the rate $1/m_j$. That
-# is a **Markov chain** in continuous time. Write its rates into a matrix $Q$, drop the last state (all done), and
-# the matrix exponential gives the probability of being in each unfinished state at time $t$:
+# From each state the project jumps to another when a task that is running gets finished, which happens at the rate
+# $1/m_j$. That is a **Markov chain** in continuous time. Write the rate of jumping from state $i$ to state $s$ into a
+# matrix as $Q_{is}$, and the rate of leaving state $i$, with a minus sign, as $Q_{ii}$. Then the probabilities
+# $\pi(t)$ of being in each state change as $\pi'(t) = \pi(t)\,Q$, so $\pi(t) = \pi(0)\,e^{Qt}$: one row of a matrix
+# exponential, the row of the state where the project begins. The project is late if its state is still one of the
+# unfinished ones:
 #
-# $$ P(D > t) = \sum_{s} \big[ e^{Qt} \big]_{0s} . $$
+# $$ P(D \ge t) = \sum_{s \text{ unfinished}} \big[ e^{Qt} \big]_{0s} . $$
 
 # %%
 Q = np.zeros((len(states), len(states)))
@@ -312,7 +316,8 @@ for t in [15, 30, 70]:
 plots.chain(states, expm(Q * 10.0)[0], day=10)
 
 # %% [markdown]
-# The library's `completion_law` builds the same chain and computes with it in a way that keeps its digits even far
+# In the figure a dot's area is the probability of that state on day 10. The library's `completion_law` builds the
+# same chain and computes with it in a way that keeps its digits even far
 # out in the tail. From here on every estimate can be held against it.
 
 # %%
@@ -427,7 +432,7 @@ plots.bars_by_task(
     plan,
     blame,
     "share of projects",
-    "Task 4 decides a third of all projects, and nine in ten of the late ones",
+    "Task 4 is on the longest path of one project in three, and of nine late ones in ten",
 )
 
 # %% [markdown]
@@ -438,11 +443,14 @@ plots.bars_by_task(
 plots.bars_by_task(
     plan,
     {"elasticity": law.elasticities(70)},
-    "d log P / d log mean",
+    "% of risk per % of mean duration",
     "One per cent off task 4 takes 6.6 % off the risk",
 )
 
 # %% [markdown]
+# Compare task 10. It lies on every path, and yet shortening it hardly helps: late projects are late because tasks 1,
+# 2 and 4 took long, not because task 10 did.
+#
 # ### Exercise 6: criticality
 #
 # The plan's critical path says that task 9 does not matter. How often does it lie on the longest path? Estimate the
@@ -452,7 +460,7 @@ plots.bars_by_task(
 
 # %% tags=["exercise"]
 def criticality(task, n):
-    """The probability that ``task`` is on the longest path, and its standard error, from n projects."""
+    """The probability that ``task``, a name such as "9", is on the longest path; and its standard error."""
     ### BEGIN SOLUTION
     durations = np.random.default_rng(11).exponential(plan.means, size=(n, 10))
     on_path = plan.critical_tasks(durations)[:, plan.tasks.index(task)]
@@ -467,7 +475,8 @@ check.criticality(criticality)
 # %% [markdown]
 # ## 1.8 Summary
 #
-# Each estimate beside the exact answer:
+# Each estimate beside the exact answer. It *agrees* if the exact answer is within three standard errors. (Of right
+# estimates one in twenty lies beyond two, and one in 370 beyond three.)
 
 # %%
 rows = {
