@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -51,6 +52,9 @@ def execute(notebook: NotebookNode, *, folder: Path, title: str) -> None:
         extra_arguments=["--log-level=CRITICAL"],
     )
     client.reset_execution_trackers()
+    # Left to itself, the client answers for a slider's output area by sending on the channel where it waits for the
+    # cell's reply, and sometimes waits for ever (nbclient issue 312). Nobody looks at that area here.
+    client.comm_open_handlers = {"jupyter.widget": lambda _: None}
     # With another backend than the notebook's own, figures would not appear in the outputs.
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     # Whether a progress bar appears depends on the machine's mood, and a stored notebook should not.
@@ -74,6 +78,10 @@ def execute(notebook: NotebookNode, *, folder: Path, title: str) -> None:
                 bar.update()
                 if bar.disable:
                     print(f"  cell {number}/{n_cells}  {time.perf_counter() - started:.1f} s", flush=True)
+    except KeyboardInterrupt:
+        # The interrupted cell still ends in an error, which nobody waits for any more and asyncio would print.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except CellExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".strip().partition("\n")[0]
         raise NotebookFailed(f"failed in cell {number}: {reason}") from None
