@@ -143,7 +143,7 @@ class Estimate:
         value: the estimate.
         std_error: its standard error, in the units of ``value``.
         n: number of draws.
-        n_hits: draws that contributed anything.
+        n_hits: draws that contributed anything; ``n`` for a plain mean.
         ess: effective sample size of the contributions (integrand times weight), at most ``n_hits``; ``n`` for a
             plain mean, whose draws all count alike.
         max_weight_share: the share of the sum that its largest contribution carries.
@@ -253,7 +253,7 @@ class Estimate:
                 f"{self.ess:.1f} effective draws carry the sum (the largest {self.max_weight_share:.0%} of it): "
                 "the interval is too short"
             )
-        if self.weighted and self.n_hits and self.max_weight_share and self.value == 0:
+        if self.weighted and self.max_weight_share and self.value == 0:
             found.append("the mean is below the smallest float: keep the log-weights and use log_mean_exp")
         if self.pareto_k > PARETO_K_LIMIT:
             found.append(f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted")

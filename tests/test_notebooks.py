@@ -225,7 +225,7 @@ def test_an_interrupted_build_says_what_is_rebuilt_and_leaves_the_rest(tmp_path)
     process.send_signal(signal.SIGINT)
     _, complaints = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Interrupted. 2 of 4 notebooks are rebuilt, the others are as they were." in complaints
+    assert complaints.strip() == "Interrupted. 2 of 4 notebooks are rebuilt, the others are as they were."
     assert (tmp_path / "02_slow.ipynb").read_bytes() == before
 
 
