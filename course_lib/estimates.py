@@ -27,6 +27,7 @@ __all__ = [
     "effective_sample_size",
     "log_mean_exp",
     "pareto_k",
+    "tail_length",
 ]
 
 Floats = NDArray[np.float64]
@@ -115,7 +116,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
     logs = np.asarray(log_w, dtype=float).ravel()
     n = logs.size if n is None else n
     logs = logs[logs > -np.inf]
-    n_kept = min(_n_largest(n), logs.size)
+    n_kept = min(tail_length(n), logs.size)
     if n_kept < 25:
         return math.nan
     largest = np.sort(np.partition(logs, logs.size - n_kept)[logs.size - n_kept :])
@@ -130,7 +131,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
     return float(array_stats.pareto_khat(w[None], r_eff=1e-9, tail="right"))
 
 
-def _n_largest(n: int) -> int:
+def tail_length(n: int) -> int:
     """How many of the largest of ``n`` weights `pareto_k` looks at: five times its tail."""
     return 5 * max(5, math.ceil(min(n / 5, 3 * math.sqrt(n), _LONGEST_TAIL)))
 
@@ -170,7 +171,7 @@ class Estimate:
         Raises:
             ValueError: no draws, or a log-weight is ``nan`` or ``+inf``.
         """
-        n = np.size(log_w)
+        n = np.asarray(log_w).size  # not np.size, which takes a tensor's method for a number
         running = RunningEstimate(n)
         running.add(log_w, n)
         return running.estimate()
@@ -306,7 +307,8 @@ class Comparison:
     def agrees(self) -> bool:
         """Whether the exact answer lies within the interval that misses it once in 370 times."""
         low, high = self.estimate.interval(2 * stats.norm.cdf(3) - 1)
-        return bool(low <= self.exact <= high)
+        # An estimate without any variance has no interval to be in, but it has rounding.
+        return bool(low <= self.exact <= high) or math.isclose(self.estimate.value, self.exact, rel_tol=1e-12)
 
     @property
     def z(self) -> float:
@@ -351,7 +353,7 @@ class RunningEstimate:
             n_expected: how many draws will be added in all, which sets how many large weights are kept.
             weighted: False if every log-weight will be 0 or ``-inf``, a hit or a miss.
         """
-        self._n_kept = _n_largest(n_expected)
+        self._n_kept = tail_length(n_expected)
         self._weighted = weighted
         self._n = 0
         self._n_hits = 0

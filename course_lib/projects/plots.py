@@ -1,8 +1,7 @@
 """The figures of notebooks 01 and 02.
 
 Each function takes numbers that the notebook computed and returns a finished `matplotlib.figure.Figure`, closed in
-pyplot so that a notebook shows it once. Colours come from the Okabe-Ito palette, and markers, hatching or line
-styles repeat what colour says.
+pyplot so that a notebook shows it once.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
@@ -23,27 +20,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from course_lib.estimates import Estimate
+from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, PURPLE, new_figure, set_title
 from course_lib.projects.completion_law import CompletionLaw
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import scaled
 
 Floats = NDArray[np.float64]
-
-BLUE, ORANGE, GREEN, PURPLE, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#222222"
-_CYCLE = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", BLACK, GREY)
-_MARKERS = "osD^vPX*"
-_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "**")
-
-
-def _axes(width: float = 7.5, height: float = 3.6, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", **kwargs)
-    plt.close(fig)
-    return fig, axes
-
-
-def _title(ax: Axes, text: str) -> None:
-    ax.set_title(text, loc="left", fontsize=11)
 
 
 # ---------------------------------------------------------------------------------------------------- the plan
@@ -61,7 +43,7 @@ def draw_plan(plan: Project) -> Figure:
         place.update({task: (level, (len(row) - 1) / 2 - i) for i, task in enumerate(row)})
     critical = plan.critical_path()
 
-    fig, ax = _axes(8, 3.6)
+    fig, ax = new_figure(8, 3.6)
     for before, after in plan.graph.edges:
         on_path = (before, after) in itertools.pairwise(critical)
         ax.annotate(
@@ -89,7 +71,7 @@ def draw_plan(plan: Project) -> Figure:
         )
         mean = plan.means[plan.tasks.index(task)]
         ax.text(x, y, f"{task}\n{mean:g} d", ha="center", va="center", fontsize=9)
-    _title(ax, f"Ten tasks, {plan.makespan():g} days along the critical path {' → '.join(critical)}")
+    set_title(ax, f"Ten tasks, {plan.makespan():g} days along the critical path {' → '.join(critical)}")
     ax.margins(0.12, 0.2)
     ax.axis("off")
     return fig
@@ -102,14 +84,14 @@ def gantt(plan: Project, durations: Floats) -> Figure:
         before = plan.predecessor_indices[j]
         finish[:, j] = durations[:, j] + np.max(finish[:, before], axis=1, initial=0.0)
     critical = plan.critical_tasks(durations)
-    fig, axes = _axes(9, 3.4, len(durations), sharey=True, sharex=True)
+    fig, axes = new_figure(9, 3.4, len(durations), sharey=True, sharex=True)
     rows = np.arange(len(plan.tasks))
     for ax, days, end, on_path in zip(axes, durations, finish, critical, strict=True):
         ax.barh(rows, days, left=end - days, color=np.where(on_path, ORANGE, "#B9D3E6"), edgecolor=BLACK, lw=0.5)
         for row in rows[on_path]:
             ax.barh(row, days[row], left=(end - days)[row], fill=False, hatch="///", lw=0)
         path = " → ".join(plan.tasks[j] for j in plan.topological_order if on_path[j])
-        _title(ax, f"{end.max():.1f} days via\n{path}")
+        set_title(ax, f"{end.max():.1f} days via\n{path}")
         ax.set_xlabel("days since the start")
     axes[0].set_yticks(rows, plan.tasks)
     axes[0].invert_yaxis()
@@ -127,7 +109,7 @@ def running_mean(samples: Floats, exact: float) -> Figure:
     squares = np.cumsum(samples**2) / n
     error = np.sqrt(np.maximum(squares - mean**2, 0) / np.maximum(n - 1, 1))
     shown = np.unique(np.geomspace(10, len(samples), 400).astype(int)) - 1
-    fig, ax = _axes()
+    fig, ax = new_figure()
     ax.fill_between(
         n[shown],
         (mean - 2 * error)[shown],
@@ -140,7 +122,7 @@ def running_mean(samples: Floats, exact: float) -> Figure:
     ax.plot(n[shown], mean[shown], color=BLUE, label="mean of the first n projects")
     ax.axhline(exact, color=BLACK, ls="--", lw=1, label=f"exact: {exact:.3f}")
     ax.set(xscale="log", xlabel="projects simulated, n", ylabel="days")
-    _title(ax, "The mean settles down, and its error band tells how far")
+    set_title(ax, "The mean settles down, and its error band tells how far")
     ax.legend()
     return fig
 
@@ -148,13 +130,13 @@ def running_mean(samples: Floats, exact: float) -> Figure:
 def sampling_distribution(means: Floats, n: int, exact: float, std: float) -> Figure:
     """Many independent means of n projects each, beside the normal curve of the central limit theorem."""
     error = std / math.sqrt(n)
-    fig, ax = _axes()
+    fig, ax = new_figure()
     ax.hist(means, bins=60, density=True, color=BLUE, alpha=0.35, label=f"{len(means):,} means of {n} projects")
     grid = np.linspace(exact - 4 * error, exact + 4 * error, 300)
     ax.plot(grid, stats.norm.pdf(grid, exact, error), color=BLACK, label="normal, sd = σ / √n")
     ax.axvspan(exact - error, exact + error, color=ORANGE, alpha=0.15, label="± 1 standard error")
     ax.set(xlabel="mean completion time (days)", yticks=[])
-    _title(ax, "Means of skewed completion times are nearly normal already")
+    set_title(ax, "Means of skewed completion times are nearly normal already")
     ax.legend()
     return fig
 
@@ -162,13 +144,13 @@ def sampling_distribution(means: Floats, n: int, exact: float, std: float) -> Fi
 def error_against_n(sizes: Floats, errors: Floats, std: float) -> Figure:
     """Absolute errors of repeated means, ``[n_sizes, repetitions]``, against n on log axes, with sigma / sqrt(n)."""
     sizes = np.asarray(sizes, dtype=float)
-    fig, ax = _axes()
+    fig, ax = new_figure()
     for column in errors.T:
         ax.plot(sizes, column, ".", color=GREY, ms=4)
     ax.plot(sizes, np.sqrt((errors**2).mean(axis=1)), "o-", color=BLUE, label="root mean square error")
     ax.plot(sizes, std / np.sqrt(sizes), "--", color=BLACK, label="σ / √n")
     ax.set(xscale="log", yscale="log", xlabel="projects simulated, n", ylabel="|mean − exact| (days)")
-    _title(ax, "Ten times the accuracy costs a hundred times the work")
+    set_title(ax, "Ten times the accuracy costs a hundred times the work")
     ax.legend()
     return fig
 
@@ -177,14 +159,14 @@ def merging_paths(paths: Mapping[str, Floats], completion: Floats) -> Figure:
     """Mean length of each path through the plan beside the mean of their maximum; samples in days."""
     names = [*paths, "longest of them"]
     means = [float(np.mean(days)) for days in paths.values()] + [float(completion.mean())]
-    fig, ax = _axes(7.5, 2.8)
+    fig, ax = new_figure(7.5, 2.8)
     bars = ax.barh(names, means, color=[BLUE] * len(paths) + [ORANGE])
     bars[-1].set_hatch("///")
     ax.bar_label(bars, fmt="%.1f", padding=3)
     ax.axvline(means[0], color=BLACK, ls="--", lw=1)
     ax.set_xlabel("mean length (days)")
     ax.invert_yaxis()
-    _title(ax, "The mean of the maximum exceeds every path's mean")
+    set_title(ax, "The mean of the maximum exceeds every path's mean")
     return fig
 
 
@@ -197,7 +179,7 @@ def chain(states: Sequence[frozenset[str]], probabilities: Floats, day: float) -
     for i, done in enumerate(states):
         columns.setdefault(len(done), []).append(i)
     place = {i: (size, (len(column) - 1) / 2 - row) for size, column in columns.items() for row, i in enumerate(column)}
-    fig, ax = _axes(9, 3.8)
+    fig, ax = new_figure(9, 3.8)
     for i, done in enumerate(states):
         for then in columns.get(len(done) + 1, []):
             if done < states[then]:
@@ -208,13 +190,13 @@ def chain(states: Sequence[frozenset[str]], probabilities: Floats, day: float) -
         ax.annotate("start" if i == 0 else "done", place[i], xytext=(0, 16), textcoords="offset points", ha="center")
     ax.set(xlabel="number of finished tasks", xticks=range(len(columns)), yticks=[])
     ax.spines["left"].set_visible(False)
-    _title(ax, f"{len(states)} sets of finished tasks, sized by their probability on day {day:g}")
+    set_title(ax, f"{len(states)} sets of finished tasks, sized by their probability on day {day:g}")
     return fig
 
 
 def law_against_simulation(law: CompletionLaw, times: Floats, marks: Mapping[str, float]) -> Figure:
     """Histogram of simulated completion times under the exact density, and both tails on a log axis."""
-    fig, (left, right) = _axes(10, 3.6, 2)
+    fig, (left, right) = new_figure(10, 3.6, 2)
     grid = np.linspace(0, 80, 400)
     left.hist(
         times,
@@ -228,7 +210,7 @@ def law_against_simulation(law: CompletionLaw, times: Floats, marks: Mapping[str
     for (name, day), style in zip(marks.items(), (":", "-."), strict=False):
         left.axvline(day, color=ORANGE, ls=style, label=name)
     left.set(xlabel="completion time (days)", ylabel="per day")
-    _title(left, "The bulk: simulation and exact law agree")
+    set_title(left, "The bulk: simulation and exact law agree")
     left.legend(loc="center right")
     ordered = np.sort(times)
     right.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), where="pre", color=BLUE, label="simulated")
@@ -236,7 +218,7 @@ def law_against_simulation(law: CompletionLaw, times: Floats, marks: Mapping[str
     right.plot(grid, law.sf(grid), color=BLACK, ls="--", label="exact")
     right.axvline(70, color=ORANGE, ls=":")
     right.set(yscale="log", xlabel="deadline (days)", ylabel="P(D ≥ deadline)", ylim=(1e-8, 2))
-    _title(right, "The tail: the simulation runs out of late projects")
+    set_title(right, "The tail: the simulation runs out of late projects")
     right.legend()
     return fig
 
@@ -248,7 +230,7 @@ def estimates_with_intervals(
     estimates: Mapping[str, Estimate], exact: float, xlabel: str, title: str, reference: str = "exact"
 ) -> Figure:
     """Estimates with 95 % intervals on a log axis beside a reference; an arrow where only a bound is known."""
-    fig, ax = _axes(8, 3.6)
+    fig, ax = new_figure(8, 3.6)
     intervals = [estimate.interval() for estimate in estimates.values()]
     bottom = min([exact, *(low for low, _ in intervals if low > 0)]) / 2
     for x, (estimate, (low, high)) in enumerate(zip(estimates.values(), intervals, strict=True)):
@@ -264,7 +246,7 @@ def estimates_with_intervals(
     ax.set_ylim(bottom=bottom)
     ax.set_xticks(range(len(estimates)), list(estimates))
     ax.set(yscale="log", xlabel=xlabel, ylabel="P(D ≥ deadline)", xlim=(-0.5, len(estimates) - 0.3))
-    _title(ax, title)
+    set_title(ax, title)
     return fig
 
 
@@ -272,7 +254,7 @@ def relative_error_against_deadline(law: CompletionLaw, sizes: Iterable[int]) ->
     """Relative standard error of plain Monte Carlo, sqrt((1 - p) / (n p)), as the deadline moves out."""
     days = np.linspace(15, 100, 200)
     p = law.sf(days)
-    fig, ax = _axes()
+    fig, ax = new_figure()
     for n, style in zip(sizes, ("-", "--", "-.", ":"), strict=False):
         ax.plot(days, np.sqrt((1 - p) / (n * p)), style, color=BLUE, label=f"n = {n:,}")
     ax.axhline(1, color=ORANGE, lw=1)
@@ -280,14 +262,14 @@ def relative_error_against_deadline(law: CompletionLaw, sizes: Iterable[int]) ->
     ax.axvline(70, color=GREY, ls=":")
     ax.set(yscale="log", xlabel="deadline (days)", ylabel="relative standard error")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    _title(ax, "The rarer the event, the worse plain Monte Carlo does")
+    set_title(ax, "The rarer the event, the worse plain Monte Carlo does")
     ax.legend()
     return fig
 
 
 def bars_by_task(plan: Project, groups: Mapping[str, Floats], ylabel: str, title: str) -> Figure:
     """Grouped bars, one group for each task."""
-    fig, ax = _axes(8.5, 3.4)
+    fig, ax = new_figure(8.5, 3.4)
     width = 0.8 / len(groups)
     rows = np.arange(len(plan.tasks))
     for i, (name, heights) in enumerate(groups.items()):
@@ -295,14 +277,14 @@ def bars_by_task(plan: Project, groups: Mapping[str, Floats], ylabel: str, title
             rows + (i - (len(groups) - 1) / 2) * width,
             heights,
             width,
-            color=_CYCLE[i],
-            hatch=_HATCHES[i],
+            color=CYCLE[i],
+            hatch=HATCHES[i],
             edgecolor="white",
             label=name,
         )
     ax.set_xticks(rows, plan.tasks)
     ax.set(xlabel="task", ylabel=ylabel)
-    _title(ax, title)
+    set_title(ax, title)
     if len(groups) > 1:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return fig
@@ -313,7 +295,7 @@ def bars_by_task(plan: Project, groups: Mapping[str, Floats], ylabel: str, title
 
 def one_task(mean: float, factors: Sequence[float]) -> Figure:
     """Density p of one exponential task, a proposal q with a scaled mean, and p²/q, whose area is E[w²]."""
-    fig, axes = _axes(10, 3.2, len(factors), sharey=True)
+    fig, axes = new_figure(10, 3.2, len(factors), sharey=True)
     t = np.linspace(0, 8 * mean, 400)
     p = stats.expon.pdf(t, scale=mean)
     for ax, factor in zip(axes, factors, strict=True):
@@ -323,7 +305,7 @@ def one_task(mean: float, factors: Sequence[float]) -> Figure:
         ax.plot(t, q, "--", color=BLUE, label="q")
         ax.plot(t, p**2 / q, ":", color=ORANGE, lw=2, label="p²/q")
         ax.set(xlabel="duration (days)", ylim=(0, 1.05 * max(factors) / mean))
-        _title(ax, f"mean × {factor:g}\narea of p²/q: {area}")
+        set_title(ax, f"mean × {factor:g}\narea of p²/q: {area}")
     axes[0].set_ylabel("per day")
     axes[0].legend()
     return fig
@@ -333,14 +315,14 @@ def factor_sweep(
     factors: Floats, exact: Mapping[str, Floats], nominal: float, points: Mapping[str, tuple[float, float]]
 ) -> Figure:
     """Exact relative variance against the scaling factor, one curve for each choice of tasks, with named points."""
-    fig, ax = _axes(8, 4)
+    fig, ax = new_figure(8, 4)
     for (name, variances), style, colour in zip(exact.items(), ("--", "-", "-."), (GREEN, BLUE, PURPLE), strict=False):
         ax.plot(factors, variances, style, color=colour, label=name)
     ax.axhline(nominal, color=GREY, ls=":", label="plain Monte Carlo")
     for i, (name, (x, y)) in enumerate(points.items()):
-        ax.plot(x, y, _MARKERS[i], color=ORANGE, ms=8, label=name)
+        ax.plot(x, y, MARKERS[i], color=ORANGE, ms=8, label=name)
     ax.set(yscale="log", xlabel="factor", ylabel="relative variance per draw")
-    _title(ax, "Scale what matters, and not too far")
+    set_title(ax, "Scale what matters, and not too far")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return fig
 
@@ -355,12 +337,12 @@ def _weight_histogram(ax: Axes, log_w: Floats, late: NDArray[np.bool_]) -> None:
 
 def weight_histograms(plan: Project, deadline: float, factors: Sequence[float], n: int, seed: int = 0) -> Figure:
     """Log-weights of n draws with every mean scaled, late ones marked, for several factors, on one scale."""
-    fig, axes = _axes(11, 3.2, len(factors), sharex=True, sharey=True)
+    fig, axes = new_figure(11, 3.2, len(factors), sharex=True, sharey=True)
     for ax, factor in zip(axes, factors, strict=True):
         log_w, late = _weigh(plan, deadline, factor, n, seed)
         _weight_histogram(ax, log_w, late)
         worth = Estimate.from_log_weights(np.where(late, log_w, -np.inf)).ess
-        _title(ax, f"× {factor:g}: {late.sum():,} late,\nworth {worth:,.0f}")
+        set_title(ax, f"× {factor:g}: {late.sum():,} late,\nworth {worth:,.0f}")
     axes[0].set_ylabel(f"draws out of {n:,}")
     axes[-1].legend()
     return fig
@@ -372,9 +354,9 @@ def explore_factor(plan: Project, deadline: float, n: int = 10_000, seed: int = 
     def show(factor: float) -> Figure:
         log_w, late = _weigh(plan, deadline, factor, n, seed)
         estimate = Estimate.from_log_weights(np.where(late, log_w, -np.inf))
-        fig, ax = _axes(8, 3.4)
+        fig, ax = new_figure(8, 3.4)
         _weight_histogram(ax, log_w, late)
-        _title(ax, f"{late.sum():,} late draws worth {estimate.ess:,.0f}; estimate {estimate.rounded}")
+        set_title(ax, f"{late.sum():,} late draws worth {estimate.ess:,.0f}; estimate {estimate.rounded}")
         ax.legend()
         display(fig)
         return fig
@@ -391,21 +373,21 @@ def _weigh(plan: Project, deadline: float, factor: float, n: int, seed: int) -> 
 
 def running_estimates(runs: Mapping[str, Floats], exact: float, title: str) -> Figure:
     """Running means of weighted draws, one line for each run: ``name -> [n]`` contributions."""
-    fig, ax = _axes(8, 3.4)
-    for (name, values), colour, style in zip(runs.items(), _CYCLE, ("-", "--", "-.", ":") * 2, strict=False):
+    fig, ax = new_figure(8, 3.4)
+    for (name, values), colour, style in zip(runs.items(), CYCLE, ("-", "--", "-.", ":") * 2, strict=False):
         n = np.arange(1, len(values) + 1)
         shown = np.unique(np.geomspace(10, len(values), 2000).astype(int)) - 1
         ax.plot(n[shown], (np.cumsum(values) / n)[shown], style, color=colour, label=name)
     ax.axhline(exact, color=BLACK, ls="--", lw=1)
     ax.set(xscale="log", xlabel="draws, n", ylabel="running estimate", ylim=(0, 2 * exact))
-    _title(ax, title)
+    set_title(ax, title)
     ax.legend()
     return fig
 
 
 def error_bars_that_lie(estimates: Sequence[Estimate], exact_relative_variance: float) -> Figure:
     """Relative variances and k-hats that many runs report of themselves, beside the truth."""
-    fig, (left, right) = _axes(10, 3.4, 2)
+    fig, (left, right) = new_figure(10, 3.4, 2)
     reported = [estimate.relative_variance for estimate in estimates]
     left.hist(
         reported,
@@ -427,7 +409,7 @@ def error_bars_that_lie(estimates: Sequence[Estimate], exact_relative_variance: 
     left.set_xticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
     left.set_xticks([], minor=True)
     left.set(xlabel="relative variance a run reports", ylabel=f"runs out of {len(estimates)}")
-    _title(left, "Almost every run reports far too small a variance")
+    set_title(left, "Almost every run reports far too small a variance")
     right.hist([estimate.pareto_k for estimate in estimates], bins=30, color=BLUE, alpha=0.6)
     right.axvline(0.7, color=ORANGE, lw=2)
     right.annotate(
@@ -440,7 +422,7 @@ def error_bars_that_lie(estimates: Sequence[Estimate], exact_relative_variance: 
         color=ORANGE,
     )
     right.set(xlabel="k-hat of the same runs", ylabel=f"runs out of {len(estimates)}", xlim=(-0.3, 0.8))
-    _title(right, "and k-hat has no objection")
+    set_title(right, "and k-hat has no objection")
     return fig
 
 
@@ -457,21 +439,21 @@ def late_by_longest_path(plan: Project, durations: Floats, log_w: Floats, times:
     which = which.ravel()
     order = np.argsort(-np.bincount(which))
     names = ["-".join(plan.tasks[j] for j in plan.topological_order if mask[j]) for mask in masks]
-    fig, (left, right) = _axes(11, 4, 2)
+    fig, (left, right) = new_figure(11, 4, 2)
     shown = slice(0, 4000)
     for i, k in enumerate(order):
         mine = which[shown] == k
         left.plot(
             times[shown][mine],
             log_w[shown][mine],
-            _MARKERS[i % 8],
+            MARKERS[i % 8],
             ms=3 if i == 0 else 5,
             alpha=0.3 if i == 0 else 0.9,
-            color=_CYCLE[i % 8],
+            color=CYCLE[i % 8],
             label=names[k],
         )
     left.set(xlabel="completion time (days)", ylabel="log-weight (nats)")
-    _title(left, "The heaviest weights are late by another path")
+    set_title(left, "The heaviest weights are late by another path")
     left.legend(title="longest path", fontsize=8)
     # Under the plan's law given lateness, an average of 1 is a share of the probability, one of w of the second moment.
     w = np.exp(log_w)
@@ -487,7 +469,7 @@ def late_by_longest_path(plan: Project, durations: Floats, log_w: Floats, times:
             share[order],
             0.27,
             color=(BLACK, "#E69F00", GREY)[i],
-            hatch=_HATCHES[i],
+            hatch=HATCHES[i],
             edgecolor="white",
             label=f"share {name}",
         )
@@ -496,17 +478,17 @@ def late_by_longest_path(plan: Project, durations: Floats, log_w: Floats, times:
     right.xaxis.set_major_formatter(PercentFormatter(1))
     right.set_xlabel("share")
     right.legend(fontsize=8, loc="lower right")
-    _title(right, "Samples go where the second moment is not")
+    set_title(right, "Samples go where the second moment is not")
     return fig
 
 
 def seconds_to_one_percent(seconds: Mapping[str, float]) -> Figure:
     """Time to a relative standard error of 1 %, on a log axis."""
-    fig, ax = _axes(8, 0.9 + 0.35 * len(seconds))
+    fig, ax = new_figure(8, 0.9 + 0.35 * len(seconds))
     bars = ax.barh(list(seconds), list(seconds.values()), color=BLUE)
     ax.bar_label(bars, [f"{value:.2g} s" for value in seconds.values()], padding=3)
     ax.set(xscale="log", xlabel="seconds to a relative standard error of 1 %, on this machine")
     ax.margins(x=0.15)
     ax.invert_yaxis()
-    _title(ax, "What a good proposal is worth")
+    set_title(ax, "What a good proposal is worth")
     return fig

@@ -1,0 +1,360 @@
+r"""Images with known grey or colour levels: digits, MNIST, CIFAR-10.
+
+:func:`load` returns a :class:`Dataset` of intensities in [0, 1], split into training, validation and test images
+once and for all. Models of binary images are trained on :func:`binarize`, which draws every pixel anew on each
+call, and evaluated on :func:`fixed_binarization`, which is the same on every machine.
+
+``digits`` comes inside scikit-learn. The others are looked for in the folder that the environment variable
+``COURSE_DATA_DIR`` names, then in a cache (``COURSE_CACHE_DIR`` moves it), and are then downloaded from the first
+mirror in ``data/download_registry.json`` that serves the published file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from requests import RequestException
+from torch import Tensor
+
+__all__ = ["BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "load"]
+
+Bytes = NDArray[np.uint8]
+
+# Images for training, validation and test. The order of names is that of messages.
+SPLITS = {
+    "digits": (1_297, 200, 300),
+    "mnist": (50_000, 10_000, 10_000),
+    "cifar10": (45_000, 5_000, 10_000),
+    "cifar10-sample": (3_200, 400, 400),
+}
+BINARIZATION_SEED = 0
+
+_ROOT = Path(__file__).resolve().parents[1]
+REGISTRY = _ROOT / "data" / "download_registry.json"
+CACHE = "monte-carlo-to-vaes"
+# Every mirror gets its turn before the first is asked again.
+ROUNDS = 2
+TIMEOUT = (10.0, 30.0)  # seconds to connect, and without a byte
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images, split for training, validation and test.
+
+    Attributes:
+        name: as given to `load`.
+        train, validation, test: intensities in [0, 1], ``[N, C, H, W]``, float32: the level divided by
+            ``levels - 1``.
+        levels: how many values an intensity can have.
+        train_labels, validation_labels, test_labels: the class of each image, ``[N]``, int64; None where unknown.
+    """
+
+    name: str
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    levels: int
+    train_labels: Tensor | None = None
+    validation_labels: Tensor | None = None
+    test_labels: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.test.shape[1:]
+        return channels, height, width
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {len(self.train):,} train, {len(self.validation):,} validation and {len(self.test):,} test "
+            f"images of {' x '.join(map(str, self.shape))}, {self.levels} levels"
+        )
+
+
+def load(name: str) -> Dataset:
+    """Load a data set, downloading it where there is no copy yet.
+
+    Args:
+        name: ``"digits"`` (8 x 8, 17 levels, needs no network), ``"mnist"`` (28 x 28, 256 levels), ``"cifar10"``
+            (RGB, 32 x 32, 256 levels) or ``"cifar10-sample"``, 4,000 images of it, from ``COURSE_DATA_DIR`` alone.
+
+    Raises:
+        ValueError: there is no such data set, or a file in ``COURSE_DATA_DIR`` is not the published one; the
+            message names it.
+        OSError: a file can neither be found nor downloaded, or not be kept; the message says how to mend it.
+
+    Source: Alpaydin and Kaynak 1998 (digits); LeCun, Bottou, Bengio and Haffner 1998 (MNIST); Krizhevsky 2009,
+        Learning multiple layers of features from tiny images (CIFAR-10).
+    """
+    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-sample": _cifar10_sample}
+    if name not in loaders:
+        *others, last = loaders
+        raise ValueError(f"there is no data set {name!r}; there are {', '.join(others)} and {last}.")
+    return loaders[name]()
+
+
+def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw black-and-white images: a pixel is 1 with a probability equal to its intensity.
+
+    Every call draws anew. Training on fresh draws keeps a model from learning one binarization by heart.
+
+    Args:
+        intensities: in [0, 1], any shape, floating.
+        generator: on the device of ``intensities``; torch's global one unless given.
+
+    Returns:
+        Zeros and ones, the shape of ``intensities``, float32.
+
+    Raises:
+        ValueError: an intensity is ``nan`` or outside [0, 1], the type is not floating, or the generator is on
+            another device.
+
+    Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
+    """
+    _check_intensities(intensities)
+    if generator is not None and generator.device.type != intensities.device.type:
+        raise ValueError(
+            f"the generator is on {generator.device} and the intensities are on {intensities.device}; "
+            "make it there: torch.Generator(device)."
+        )
+    # Several times faster than torch.bernoulli on a CPU, and exact to the 2^-24 of a float32.
+    uniform = torch.rand(intensities.shape, generator=generator, device=intensities.device)
+    return (uniform < intensities.to(torch.float32)).to(torch.float32)
+
+
+def fixed_binarization(intensities: Tensor, seed: int = BINARIZATION_SEED) -> Tensor:
+    """The one binarization that models are evaluated on: the same pixels on every machine.
+
+    The first n images come out alike whether or not others follow them.
+
+    Args:
+        intensities: in [0, 1], any shape, floating, on any device.
+        seed: another seed is another binarization.
+
+    Returns:
+        Zeros and ones, shape and device of ``intensities``, float32.
+
+    Raises:
+        ValueError: an intensity is ``nan`` or outside [0, 1], or the type is not floating.
+    """
+    _check_intensities(intensities)
+    # NumPy's draws do not depend on device or number of threads, as torch's may.
+    uniform = np.random.default_rng(seed).random(tuple(intensities.shape), dtype=np.float32)
+    return (torch.from_numpy(uniform).to(intensities.device) < intensities.to(torch.float32)).to(torch.float32)
+
+
+def binarization_entropy(intensities: Tensor) -> Tensor:
+    r"""Randomness of `binarize`, in nats per image; no model's average log p(x) can exceed minus the average of it.
+
+    .. math:: \sum_d -p_d \log p_d - (1 - p_d) \log (1 - p_d)
+
+    Args:
+        intensities: in [0, 1], ``[N, ...]``, floating.
+
+    Returns:
+        Nats, ``[N]``, float64.
+
+    Raises:
+        ValueError: an intensity is ``nan`` or outside [0, 1], or the type is not floating.
+    """
+    _check_intensities(intensities)
+    p = intensities.to(torch.float64)
+    return (torch.special.entr(p) + torch.special.entr(1 - p)).flatten(1).sum(1)
+
+
+def _check_intensities(intensities: Tensor) -> None:
+    if not intensities.is_floating_point():
+        raise ValueError(f"intensities must be floating, such as float32; got {intensities.dtype}.")
+    if intensities.numel() == 0:
+        return
+    low, high = (bound.item() for bound in intensities.detach().aminmax())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"intensities must lie in [0, 1], without nan; these go from {low:g} to {high:g}. "
+            "Divide levels by their largest."
+        )
+
+
+def _digits() -> Dataset:
+    # Here and not above: nothing else needs scikit-learn, and it takes longer to import than digits to load.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # The file is ordered by writer: cut as it stands, the test images would all be in hands never trained on.
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    return _split("digits", 17, digits.images[order, None].astype(np.uint8), digits.target[order])
+
+
+def _mnist() -> Dataset:
+    images, labels = (
+        np.concatenate([_read_idx(f"{part}-{kind}-ubyte", n_axes) for part in ("train", "t10k")])
+        for kind, n_axes in (("images-idx3", 3), ("labels-idx1", 1))
+    )
+    return _split("mnist", 256, images[:, None], labels)
+
+
+def _cifar10() -> Dataset:
+    archive = "cifar-10-binary.tar.gz"
+    path = _given("cifar10", archive)
+    if path is None:
+        path = _download(archive)
+    else:
+        _check_hash(path, path.read_bytes(), _registered(archive)["hash"])
+    batches = [f"{batch}.bin" for batch in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
+    contents: dict[str, bytes] = {}
+    try:
+        # One pass in the archive's own order: gzip cannot jump back without decompressing all of it again.
+        with tarfile.open(path, "r|gz") as archived:
+            for member in archived:
+                name, file = Path(member.name).name, archived.extractfile(member)
+                if file and name in batches:
+                    contents[name] = file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole archive ({error}); get it again.") from None
+    for name in batches:
+        if not contents.get(name) or len(contents[name]) % 3073:
+            raise ValueError(f"{path} holds no {name} of 3,073 bytes an image; get the binary version of CIFAR-10.")
+    # A label, then a plane of red, one of green and one of blue, each row by row.
+    images = np.concatenate([np.frombuffer(contents[name], np.uint8).reshape(-1, 3073) for name in batches])
+    return _split("cifar10", 256, images[:, 1:].reshape(-1, 3, 32, 32), images[:, 0])
+
+
+def _cifar10_sample() -> Dataset:
+    pngs = next((pngs for folder in _data_folders() if (pngs := sorted(folder.glob("cifar10-sample/*.png")))), [])
+    if not pngs:
+        raise FileNotFoundError(
+            "the data set cifar10-sample is not downloaded but read from COURSE_DATA_DIR: set it to a folder that has "
+            "the PNG files of the first 4,000 images of CIFAR-10 in a folder cifar10-sample."
+        )
+    images = np.concatenate([_read_rows(png) for png in pngs])
+    return _split("cifar10-sample", 256, images, None)
+
+
+def _split(name: str, levels: int, images: Bytes, labels: NDArray[np.integer] | None) -> Dataset:
+    """Cut the levels ``[N, C, H, W]`` of all images, those for training first."""
+    sizes = SPLITS[name]
+    if len(images) != sum(sizes) or (labels is not None and len(labels) != len(images)):
+        counted = f"{len(images):,} images" + (f" and {len(labels):,} labels" if labels is not None else "")
+        raise ValueError(f"the files of {name} hold {counted} where there should be {sum(sizes):,} of each.")
+    intensities = torch.from_numpy(np.ascontiguousarray(images)).to(torch.float32).div_(levels - 1)
+    train, validation, test = intensities.split(sizes)
+    if labels is None:
+        return Dataset(name, train, validation, test, levels)
+    classes = torch.from_numpy(labels.astype(np.int64)).split(sizes)
+    return Dataset(name, train, validation, test, levels, *classes)
+
+
+def _read_idx(name: str, n_axes: int) -> Bytes:
+    """Unsigned bytes in the IDX format, ``n_axes`` of them.
+
+    Source: LeCun, Cortes and Burges, The MNIST database, "File formats for the MNIST database".
+    """
+    path = _given("mnist", name, f"{name}.gz") or _download(f"{name}.gz")
+    contents = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            contents = gzip.decompress(contents)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is not a whole gzip file ({error}); get it again.") from None
+    _check_hash(path, contents, _registered(f"{name}.gz")["decompressed_hash"])
+
+    magic = bytes((0, 0, 8, n_axes))  # 8: unsigned bytes
+    start = 4 + 4 * n_axes
+    if len(contents) < start or contents[:4] != magic:
+        raise ValueError(
+            f"{path} is no IDX file of bytes along {n_axes} axes: it has {len(contents)} bytes and begins with "
+            f"{contents[:4].hex() or 'nothing'}, not {magic.hex()}; get it again."
+        )
+    shape = np.frombuffer(contents[4:start], ">u4").tolist()
+    if len(contents) - start != math.prod(shape):
+        raise ValueError(
+            f"{path} has {len(contents) - start:,} bytes of data where its header says "
+            f"{' x '.join(map(str, shape))} = {math.prod(shape):,}; get it again."
+        )
+    return np.frombuffer(contents, np.uint8, offset=start).reshape(shape)
+
+
+def _read_rows(png: Path) -> Bytes:
+    """Images ``[N, 3, 32, 32]`` from a picture whose every row is one of them, pixel after pixel."""
+    try:
+        pixels = np.asarray(Image.open(png))
+    except (OSError, SyntaxError) as error:  # Pillow says SyntaxError of a broken PNG
+        raise ValueError(f"{png} is not a whole PNG file ({error}); get it again.") from None
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (1024, 3):
+        raise ValueError(f"{png} is no RGB picture 1,024 pixels wide, an image a row; its shape is {pixels.shape}.")
+    return pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
+
+
+def _data_folders() -> Iterator[Path]:
+    """The folder COURSE_DATA_DIR names; a relative one is also taken from the root, wherever a notebook runs."""
+    if named := os.environ.get("COURSE_DATA_DIR"):
+        yield from (base / Path(named).expanduser() for base in (Path.cwd(), _ROOT))
+
+
+def _given(folder: str, *names: str) -> Path | None:
+    """Where COURSE_DATA_DIR has a file of one of these names, in ``folder`` or beside it."""
+    paths = (data / part / name for data in _data_folders() for part in (folder, "") for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _check_hash(path: Path, contents: bytes, expected: str) -> None:
+    algorithm, _, digest = expected.partition(":")
+    found = hashlib.new(algorithm, contents, usedforsecurity=False).hexdigest()
+    if found != digest:
+        raise ValueError(
+            f"{path} is not the published file of that name: its {algorithm.upper()} begins with {found[:8]}, not "
+            f"{digest[:8]}; get it again, or take it out of that folder to have it downloaded."
+        )
+
+
+def _registered(name: str) -> dict[str, Any]:
+    return json.loads(REGISTRY.read_text(encoding="utf-8"))[name]
+
+
+def _download(name: str) -> Path:
+    """The published file, from the cache where it is there and whole, else from the first mirror that has it."""
+    cache = Path(os.environ.get("COURSE_CACHE_DIR") or pooch.os_cache(CACHE)).expanduser()
+    entry = _registered(name)
+    # Some servers label a .gz file as a page compressed for the journey; unpacked on arrival it has another hash.
+    as_it_is = {"Accept-Encoding": "identity"}
+    progress = not os.environ.get("TQDM_DISABLE")
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**14, timeout=TIMEOUT, headers=as_it_is)
+    failures: dict[str, str] = {}
+    for url in entry["urls"] * ROUNDS:
+        try:
+            return Path(pooch.retrieve(url, entry["hash"], fname=name, path=cache, downloader=downloader))
+        except (RequestException, ValueError) as error:
+            failures[url.split("/")[2]] = _reason(error)
+        except OSError as error:
+            raise OSError(
+                f"cannot keep {name} in {cache} ({error.strerror or type(error).__name__}); "
+                "set COURSE_CACHE_DIR to a folder with room for it that you may write to."
+            ) from None
+    here = os.environ.get("COURSE_DATA_DIR")
+    raise ConnectionError(
+        f"could not download {name} ({entry['bytes'] / 1e6:.1f} MB): "
+        f"{', '.join(f'{host} {reason}' for host, reason in failures.items())}; "
+        f"try again later, or set COURSE_DATA_DIR to a folder that has the file{f' ({here} has not)' if here else ''}."
+    )
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"answered {response.status_code}"
+    return f"failed ({type(error).__name__})" if isinstance(error, RequestException) else "sent another file"
