@@ -683,7 +683,7 @@ def test_cifar_has_its_colours_its_orientation_and_its_order(cifar):
     np.testing.assert_array_equal((data.test * 255).round().numpy(), expected)
 
 
-def test_cifar_is_downloaded_by_its_md5(cifar, server, tmp_path):
+def test_cifar_is_downloaded_whole_and_once(cifar, server, tmp_path):
     server.contents["cifar-10-binary.tar.gz"] = archive = made_cifar(made_batches())
     cifar(archive).unlink()
     entry = json.loads(datasets.REGISTRY.read_text())

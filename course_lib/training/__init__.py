@@ -1,0 +1,7 @@
+"""How a checkpoint comes to be: presets, the training loop, checkpoints, and several processes that train as one."""
+
+from course_lib.training.checkpoints import load_checkpoint
+from course_lib.training.loop import train
+from course_lib.training.presets import PRESETS, Preset, build_model
+
+__all__ = ["PRESETS", "Preset", "build_model", "load_checkpoint", "train"]

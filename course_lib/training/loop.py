@@ -1,0 +1,329 @@
+"""Training: one loop, from a preset to a checkpoint.
+
+Every draw of a step, which images and which noise, follows from the preset's seed and the number of the step. So a
+training that was killed goes on from its last saved state to the very same result, and several processes that each
+take a part of every batch agree with one that takes it whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from course_lib import datasets
+from course_lib.training import processes
+from course_lib.training.checkpoints import load_state, save_checkpoint, save_state, write_atomically
+from course_lib.training.presets import Preset, build_model
+from course_lib.vae import TwoLayerVAE, log_likelihood
+from course_lib.vae.bounds import GRADIENTS
+from course_lib.vae.warm_up import warmed_up
+
+__all__ = ["choose_device", "train"]
+
+# A killed training loses at most this many seconds of work.
+_SAVE_EVERY = 60.0
+# Looking at the bound makes a GPU wait, so it is done once in so many steps.
+_LOOK_EVERY = 50
+# The seeds of a step's draws: unrelated streams for the order of the images, and for their bits and noise.
+_ORDER, _NOISE = 1, 2
+
+
+def train(
+    preset: Preset,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    on_record: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Path:
+    """Train a preset, and keep the weights that do best on the validation set.
+
+    Writes into ``folder``: ``NAME.safetensors`` and ``NAME.json``, the best weights so far and their card;
+    ``NAME.jsonl``, a line for each validation; ``NAME.state``, to resume from.
+
+    Args:
+        preset: what to train.
+        folder: where the files go.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+        resume: go on from ``NAME.state``, which must be of the same preset.
+        on_record: called with each line of the log.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        ValueError: the device is not there, the state is of other settings, or the batch cannot be shared evenly.
+        FileExistsError: ``folder`` holds a training of that name and ``resume`` is False.
+        FileNotFoundError: ``resume``, and there is nothing to resume.
+        FloatingPointError: the bound is no longer a number.
+        OSError: no data, or no space to save.
+    """
+    run = _Training(preset, Path(folder), choose_device(device), resume, on_record)
+    silent = None if processes.is_first() else True
+    with tqdm(total=run.n_steps, initial=run.step, unit=" steps", desc=preset.name, disable=silent) as bar:
+        try:
+            while run.step < run.n_steps and not run.out_of_patience:
+                run.take_step()
+                bar.update()
+                if run.step % _LOOK_EVERY == 0:
+                    bar.set_postfix_str(run.look())
+                if run.step % run.steps_between_validations == 0 or run.step == run.n_steps:
+                    run.validate()
+                if run.step == run.n_steps or time.monotonic() - run.saved_at > _SAVE_EVERY:
+                    run.save()
+        except KeyboardInterrupt:
+            run.save()
+            raise KeyboardInterrupt(f"Step {run.step:,} of {run.n_steps:,} is saved: go on with --resume.") from None
+    return run.weights
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; for ``"auto"`` the first there is of CUDA, MPS and the CPU.
+
+    Raises:
+        ValueError: it is unknown or not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, is_there in there.items() if is_there)
+    kind, _, index = name.partition(":")
+    if kind not in there or not (index or "0").isdigit():
+        raise ValueError(f"there is no device {name!r}: choose auto, cpu, cuda or mps.")
+    if not there[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"torch finds no device {name!r} on this machine: choose auto or cpu.")
+    return torch.device(name)
+
+
+class _Training:
+    """A training under way: the model, its optimizer, and how far it has come."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        folder: Path,
+        device: torch.device,
+        resume: bool,
+        on_record: Callable[[Mapping[str, Any]], None] | None,
+    ) -> None:
+        if preset.batch_size % processes.count():
+            raise ValueError(f"a batch of {preset.batch_size} is not shared evenly by {processes.count()} processes.")
+        self.preset, self.device, self.on_record = preset, device, on_record
+        self.weights = folder / f"{preset.name}.safetensors"
+        self.state, self.log = self.weights.with_suffix(".state"), self.weights.with_suffix(".jsonl")
+        if self.state.exists() and not resume:
+            raise FileExistsError(f"{self.state} is a training of {preset.name}: go on with --resume, or remove it.")
+
+        data = datasets.load(preset.data)
+        self.steps_per_epoch = len(data.train) // preset.batch_size
+        if not self.steps_per_epoch:
+            raise ValueError(f"a batch of {preset.batch_size} is more than the {len(data.train)} images of {data.name}.")
+        self.n_steps = preset.epochs * self.steps_per_epoch
+        self.steps_between_validations = preset.validate_every * self.steps_per_epoch
+        self.images = data.train.to(device)
+        self.validation = datasets.fixed_binarization(data.validation).to(device)
+
+        self.model = build_model(preset)
+        _start_from_mean_image(self.model, data.train)
+        self.model.to(device)
+        optimizer = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[preset.optimizer]
+        self.optimizer = optimizer(self.model.parameters(), lr=preset.learning_rate)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema)) if preset.ema else None
+
+        self.step, self.best, self.validations_since_best, self.seconds = 0, -math.inf, 0, 0.0
+        self.records: list[dict[str, Any]] = []
+        self.bounds: list[Tensor] = []
+        if resume:
+            self._restore()
+        self.saved_at = time.monotonic()
+        self.order_of: tuple[int, Tensor] | None = None
+
+    def take_step(self) -> None:
+        """Draw a batch, binarize it anew, and take one step of the optimizer."""
+        started = time.monotonic()
+        preset, (epoch, position) = self.preset, divmod(self.step, self.steps_per_epoch)
+        batch = self._order(epoch)[position * preset.batch_size : (position + 1) * preset.batch_size]
+        generator = _generator(self.device, preset.seed, _NOISE, self.step)
+        x = datasets.binarize(self.images[batch], generator)[processes.my_part(preset.batch_size)]
+        bound = warmed_up(GRADIENTS[preset.gradient], min(1.0, (epoch + 1) / (preset.kl_warm_up + 1)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        with (
+            processes.same_noise_as_one(preset.batch_size),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"),
+        ):
+            value = bound(self.model, x, preset.k, generator).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        (-value).backward()
+        processes.average_gradients(self.model.parameters())
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.bounds.append(value.detach())
+        self.step += 1
+        self.seconds += time.monotonic() - started
+
+    def look(self) -> str:
+        """The bound in words, which has to be a number."""
+        bound = self._mean_bound()
+        news = f"bound {bound:.2f}"
+        return f"{news}, validation {self.best:.2f}" if self.records else news
+
+    def validate(self) -> None:
+        """Estimate log p(x) of the validation images, and keep the weights if they are the best so far."""
+        started = time.monotonic()
+        model = self.model if self.average is None else self.average.module
+        mine = processes.my_part(len(self.validation))
+        part = log_likelihood(
+            model, self.validation[mine], self.preset.validation_samples, self.preset.seed, first_image=mine.start
+        )
+        values = torch.cat(processes.gathered(part.per_image))
+        record = {
+            "epoch": self.step // self.steps_per_epoch,
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "bound": self._mean_bound(),
+            "validation": float(values.mean()),
+            "validation_std_error": float(values.std() / math.sqrt(len(values))),
+        }
+        self.bounds.clear()
+        self.records.append(record)
+        self.seconds += time.monotonic() - started
+        if record["validation"] > self.best:
+            self.best, self.validations_since_best = record["validation"], 0
+            if processes.is_first():
+                save_checkpoint(self.weights, model, self._card(record))
+        else:
+            self.validations_since_best += 1
+        if processes.is_first():
+            write_atomically(self.log, "".join(json.dumps(line) + "\n" for line in self.records).encode())
+            if self.on_record is not None:
+                self.on_record(record)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether validation has not improved for as long as the preset allows."""
+        return 0 < self.preset.patience <= self.validations_since_best
+
+    def save(self) -> None:
+        """Write what is needed to go on from here."""
+        self._mean_bound()
+        self.saved_at = time.monotonic()
+        if not processes.is_first():
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+        if self.bounds:
+            tensors["bounds"] = torch.stack(self.bounds)
+        names = ("step", "best", "validations_since_best", "seconds", "records")
+        progress = {name: getattr(self, name) for name in names}
+        save_state(self.state, tensors, {**progress, "settings": self.preset.settings()})
+
+    def _restore(self) -> None:
+        tensors, progress = load_state(self.state)
+        before, now = progress.pop("settings"), self.preset.settings()
+        if changed := [name for name in now if before.get(name) != now[name]]:
+            raise ValueError(f"{self.state} was begun with another {', '.join(changed)}: resume with the same settings.")
+        for name, value in progress.items():
+            setattr(self, name, value)
+        self.bounds = list(tensors.pop("bounds", torch.empty(0)).to(self.device))
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        if self.average is not None:
+            self.average.load_state_dict(parts["average"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            number, _, rest = name.partition(".")
+            state.setdefault(int(number), {})[rest] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _mean_bound(self) -> float:
+        """Mean over the batches since the last validation.
+
+        Raises:
+            FloatingPointError: it is no longer a number.
+        """
+        bound = float(torch.stack(self.bounds).mean()) if self.bounds else math.nan
+        if self.bounds and not math.isfinite(bound):
+            raise FloatingPointError(
+                f"the bound of {self.preset.name} is {bound} at step {self.step:,}: training has diverged. The best "
+                f"weights so far are unharmed; start anew with a smaller learning rate than {self.preset.learning_rate}."
+            )
+        return bound
+
+    def _order(self, epoch: int) -> Tensor:
+        """In which order this epoch takes the images."""
+        if self.order_of is None or self.order_of[0] != epoch:
+            generator = _generator(torch.device("cpu"), self.preset.seed, _ORDER, epoch)
+            self.order_of = epoch, torch.randperm(len(self.images), generator=generator).to(self.device)
+        return self.order_of[1]
+
+    def _learning_rate(self) -> float:
+        if self.preset.schedule == "constant":
+            return self.preset.learning_rate
+        return self.preset.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.n_steps))
+
+    def _card(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        validation = {
+            "value": record["validation"],
+            "std_error_over_images": record["validation_std_error"],
+            "n_samples": self.preset.validation_samples,
+        }
+        return {
+            "name": self.preset.name,
+            "preset": self.preset.name,
+            "settings": self.preset.settings(),
+            "data": f"{self.preset.data}, dynamically binarized",
+            "device": _device_in_words(self.device),
+            "processes": processes.count(),
+            "seconds": record["seconds"],
+            "epochs": record["epoch"],
+            "commit": _commit(),
+            "seed": self.preset.seed,
+            "metrics": {"validation": {"log_likelihood": validation}},
+        }
+
+
+def _start_from_mean_image(model: nn.Module, images: Tensor) -> None:
+    """Let the output's biases start at the logits of the mean image, as Burda et al. do."""
+    output = model.decoder["x"][-1] if isinstance(model, TwoLayerVAE) else model.decoder[-1]
+    with torch.no_grad():
+        output.bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
+
+
+def _generator(device: torch.device, *key: int) -> torch.Generator:
+    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def _device_in_words(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _commit() -> str | None:
+    """The version of the course, if git knows it."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        here = Path(__file__).parent
+        command = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    return None

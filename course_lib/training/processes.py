@@ -1,0 +1,92 @@
+"""Several processes that train or evaluate as one, started by torchrun.
+
+Each takes a part of every batch. To agree with a single process, each draws the noise of the whole batch and keeps
+its part, and gradients are averaged before each step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["average_gradients", "gathered", "group", "is_first", "my_part", "same_noise_as_one"]
+
+
+@contextmanager
+def group(device_type: str = "cpu") -> Iterator[None]:
+    """Join the processes that torchrun started; nothing at all in a process that runs alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if device_type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    """How many processes work together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that reports and saves."""
+    return _rank() == 0
+
+
+def my_part(n: int) -> slice:
+    """Which of ``n`` things this process takes: neighbours, so that the parts in order are the whole."""
+    return slice(n * _rank() // count(), n * (_rank() + 1) // count())
+
+
+class same_noise_as_one(TorchFunctionMode):  # noqa: N801 (used like a function)
+    """Within it ``torch.randn`` of ``[..., my part of the batch, dim]`` gives my part of the whole batch's noise."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self._batch_size = batch_size
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple = (), keywords: dict[str, Any] | None = None
+    ) -> Any:
+        keywords = keywords or {}
+        if function is not torch.randn or count() == 1:
+            return function(*arguments, **keywords)
+        (shape,) = arguments
+        whole = function((*shape[:-2], self._batch_size, shape[-1]), **keywords)
+        return whole[..., my_part(self._batch_size), :]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every process the mean of all gradients."""
+    if count() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= count()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def gathered(part: Any) -> list[Any]:
+    """Every process's part, in order."""
+    if count() == 1:
+        return [part]
+    parts: list[Any] = [None] * count()
+    dist.all_gather_object(parts, part)
+    return parts

@@ -1,0 +1,11 @@
+"""Half two of the course: latent variable models, whose log-weights become bounds on log p(x) and log p(x) itself.
+
+Start with `VAE` and its `log_weights(x, k)`; reduce them with `elbo` or `iwae_bound`; or let `log_likelihood` draw
+as many as it takes. `LinearGaussianVAE` knows the exact answers.
+"""
+
+from course_lib.vae.bounds import elbo, iwae_bound
+from course_lib.vae.evidence import Evidence, log_likelihood
+from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
+
+__all__ = ["VAE", "Evidence", "LatentVariableModel", "LinearGaussianVAE", "TwoLayerVAE", "elbo", "iwae_bound", "log_likelihood"]

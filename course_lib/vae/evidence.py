@@ -1,0 +1,210 @@
+r"""How probable is an image? log p(x) by importance sampling, with the encoder as the proposal.
+
+.. math:: \log p(x) \approx \log \frac{1}{K} \sum_k \frac{p(x, z_k)}{q(z_k | x)}, \quad z_k \sim q(z | x)
+
+This is the IWAE bound with as many samples as it takes, streamed: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
+from course_lib.vae.models import LatentVariableModel, checked_n_samples
+
+__all__ = ["Evidence", "log_likelihood"]
+
+# The draws of an image must not depend on memory or device, so they come in pieces of this size everywhere.
+_SAMPLES_AT_ONCE = 1_000
+# Rows (samples times images) that a decoder takes at once: what fits a processor's cache, what fills a GPU.
+_ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_000, 128_000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """log p(x) of a batch of images in nats, with its errors.
+
+    Attributes:
+        per_image: estimates of log p(x), ``[batch]``, float64. Their expectation is below log p(x), by about half of
+            the squared standard error.
+        std_error: their standard errors from the sampling of z, ``[batch]``, by the delta method.
+        elbo: the ELBO from the same draws, the mean log-weight, ``[batch]``.
+        elbo_std_error: its standard errors, ``[batch]``.
+        ess: effective sample sizes, ``[batch]``.
+        largest_log_weights: what k-hat looks at, ``[m, batch]``.
+        n_samples: draws of z for each image.
+        data_dim: numbers in an image.
+    """
+
+    per_image: Tensor
+    std_error: Tensor
+    elbo: Tensor
+    elbo_std_error: Tensor
+    ess: Tensor
+    largest_log_weights: Tensor
+    n_samples: int
+    data_dim: int
+
+    @cached_property
+    def pareto_k(self) -> Tensor:
+        """Tail index of each image's weights, ``[batch]``: above 0.7 its error is not to be trusted."""
+        logs = self.largest_log_weights.T.numpy()
+        return torch.tensor([pareto_k(log_w, self.n_samples) for log_w in logs], dtype=torch.float64)
+
+    @cached_property
+    def mean(self) -> Estimate:
+        """The mean of log p(x) over these images, with the error that the sampling of z leaves.
+
+        ESS is summed over images, k-hat their median, and the largest share that of the worst image. How much the
+        mean would differ for other images is another question: see `std_error_over_images`.
+        """
+        known_k = self.pareto_k[~self.pareto_k.isnan()]
+        top = self.largest_log_weights.amax(0) - self.per_image - math.log(self.n_samples)
+        n = self.n_samples * len(self.per_image)
+        return Estimate(
+            value=float(self.per_image.mean()),
+            std_error=_error_of_mean(self.std_error),
+            n=n,
+            n_hits=n,
+            ess=float(self.ess.sum()),
+            max_weight_share=float(top.max().exp()),
+            pareto_k=float(known_k.median()) if len(known_k) else math.nan,
+        )
+
+    @property
+    def mean_elbo(self) -> tuple[float, float]:
+        """The mean ELBO over these images and its standard error, in nats."""
+        return float(self.elbo.mean()), _error_of_mean(self.elbo_std_error)
+
+    @property
+    def std_error_over_images(self) -> float:
+        """Standard error of the mean as an estimate for images like these, in nats; ``nan`` for a single one."""
+        return float(self.per_image.std() / math.sqrt(len(self.per_image)))
+
+    @property
+    def bits_per_dim(self) -> float:
+        """-log2 p(x) for each number in an image. The only figure here that is not in nats."""
+        return -float(self.per_image.mean()) / (self.data_dim * math.log(2))
+
+    def __str__(self) -> str:
+        n_bad = int((self.pareto_k > PARETO_K_LIMIT).sum())
+        mean = value_with_error(self.mean.value, self.mean.std_error)
+        return (
+            f"log p(x) = {mean} nats ({self.bits_per_dim:.3f} bits per dimension), mean of {len(self.per_image):,} "
+            f"images with {self.n_samples:,} samples each; k-hat above {PARETO_K_LIMIT} for {n_bad:,} of them"
+        )
+
+    __repr__ = __str__
+
+    @staticmethod
+    def joined(parts: list[Evidence]) -> Evidence:
+        """Several batches as one."""
+        joint = {
+            name: torch.cat([getattr(part, name) for part in parts], dim=-1)
+            for name in ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
+        }
+        return Evidence(**joint, n_samples=parts[0].n_samples, data_dim=parts[0].data_dim)
+
+
+def log_likelihood(
+    model: LatentVariableModel,
+    x: Tensor,
+    n_samples: int = 5_000,
+    seed: int = 0,
+    *,
+    first_image: int = 0,
+    progress: bool = False,
+) -> Evidence:
+    """Estimate log p(x) of each image by importance sampling from the encoder's q(z|x).
+
+    The same seed gives an image the same draws in whatever batch it comes, on any number of threads or processes.
+
+    Args:
+        model: in eval mode if it has batch norm.
+        x: images, ``[batch, ...]``.
+        n_samples: draws of z for each image; 2 at least, for an error.
+        seed: of the draws, at least 0.
+        first_image: the number that ``x[0]`` has among all images, for a part of a data set.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: ``n_samples`` below 2, a negative seed, ``x`` no batch of images for this model, or the model's
+            weights are not finite.
+
+    Source: Burda et al. 2016, section 5; Owen, section 9.2, for the error.
+    """
+    if checked_n_samples(n_samples) < 2:
+        raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
+    if seed < 0 or first_image < 0:
+        raise ValueError(f"seed and first_image must be at least 0; got {seed} and {first_image}.")
+    x = model.checked_images(x)
+    rows = _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
+    block = max(1, rows // min(n_samples, _SAMPLES_AT_ONCE))
+    parts = []
+    with torch.inference_mode(), tqdm(total=len(x), unit=" images", disable=None if progress else True) as bar:
+        for start in range(0, len(x), block):
+            images = x[start : start + block]
+            parts.append(_evidence(model, images, n_samples, seed, first_image + start))
+            bar.update(len(images))
+    return Evidence.joined(parts)
+
+
+def _evidence(model: LatentVariableModel, x: Tensor, n_samples: int, seed: int, first_image: int) -> Evidence:
+    q = model.posterior(x)
+    generators = [_generator(x.device, seed, first_image + image) for image in range(len(x))]
+    n_kept = min(tail_length(n_samples), n_samples)
+    # Sums of weights relative to the largest so far, for each image.
+    shift = torch.full((len(x),), -math.inf, dtype=torch.float64, device=_home(x))
+    total, squares, log_total, log_squares = torch.zeros((4, len(x)), dtype=torch.float64, device=shift.device)
+    largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
+    for start in range(0, n_samples, _SAMPLES_AT_ONCE):
+        z = q.rsample(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
+        log_w = (model.log_joint(x, z) - q.log_prob(z)).to(shift.device).double()
+        if not start:
+            first = log_w.mean(0)
+        new_shift = torch.maximum(shift, log_w.amax(0))
+        w = (log_w - new_shift).exp()
+        shrink = (shift - new_shift).exp()
+        total = total * shrink + w.sum(0)
+        squares = squares * shrink**2 + (w * w).sum(0)
+        log_total += (log_w - first).sum(0)
+        log_squares += ((log_w - first) ** 2).sum(0)
+        shift = new_shift
+        both = torch.cat([largest, log_w])
+        largest = both.topk(n_kept, dim=0, sorted=False).values if len(both) > n_kept else both
+    if not bool(total.isfinite().all()):
+        raise ValueError("log-weights are not finite: the model's weights are damaged, or its training diverged.")
+    n = n_samples
+    log_mean = log_total / n
+    return Evidence(
+        per_image=(shift + total.log() - math.log(n)).cpu(),
+        std_error=((squares / total**2 - 1 / n).clamp(min=0) * n / (n - 1)).sqrt().cpu(),
+        elbo=(first + log_mean).cpu(),
+        elbo_std_error=((log_squares / n - log_mean**2).clamp(min=0) / (n - 1)).sqrt().cpu(),
+        ess=(total**2 / squares).cpu(),
+        largest_log_weights=largest.cpu(),
+        n_samples=n,
+        data_dim=x.shape[1],
+    )
+
+
+def _generator(device: torch.device, seed: int, image: int) -> torch.Generator:
+    """Draws for one image, unrelated to those of another image or seed."""
+    (state,) = np.random.SeedSequence((seed, image)).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def _home(x: Tensor) -> torch.device:
+    """Where sums are kept in double precision: Apple's GPUs have none."""
+    return torch.device("cpu") if x.device.type == "mps" else x.device
+
+
+def _error_of_mean(std_error: Tensor) -> float:
+    return float((std_error**2).sum().sqrt() / len(std_error))
