@@ -1,20 +1,12 @@
-"""Speed and memory of `course_lib.projects` against what a reader would write instead; see README.md.
+"""Speed and memory of `course_lib.projects` against what a reader would write instead; see README.md."""
 
-What is compared runs in turns, round after round, because a machine's speed drifts; from each the fastest round
-counts, because other programs can only slow it down.
-"""
-
-import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
+from measuring import PROCESSORS, Show, fastest, fresh_process
 from straightforward import late_share
 
 from course_lib.estimates import Estimate
@@ -36,13 +28,9 @@ from course_lib.projects import (
 PLAN = Project.example()
 DEADLINE = 70
 LAW = completion_law(PLAN)
-PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-Show = Callable[[str, list[str], list[list[str]]], None]
-
 # Prepended to what runs in a process of its own.
 PRELUDE = f"""
-import json, sys, time
+import sys, time
 from course_lib.projects import Project, importance_sampling, monte_carlo, scaled
 plan = Project.example()
 
@@ -57,48 +45,7 @@ def library(n):
 def weighted(n):
     proposal = scaled(plan, 4, plan.critical_path())
     return seconds(lambda: importance_sampling(plan, {DEADLINE}, proposal, n))
-
-def peak_megabytes():
-    # Not ru_maxrss: on Linux a new process inherits the peak of the one that started it.
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 """
-
-
-def fresh_process(expression: str, prelude: str = PRELUDE) -> list[float]:
-    """The value, a list of numbers, of an expression in a new Python process."""
-    program = f"{prelude}\nimport json\nprint(json.dumps({expression}))"
-    finished = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout)
-
-
-def fastest(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each action at its best, all in turns."""
-    best = dict.fromkeys(actions, np.inf)
-    for _ in range(rounds):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Show:
-    """Print a table, whether or not pytest captures what tests print."""
-
-    def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        with capsys.disabled():
-            print(f"\n\n{title}")
-            for row in [header, ["-" * width for width in widths], *rows]:
-                first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                print(" ", first, *(cell.strip().rjust(width) for cell, width in zip(others, widths[1:], strict=True)))
-
-    return print_table
 
 
 def test_monte_carlo_is_many_times_as_fast_as_the_straightforward_version(show: Show) -> None:
@@ -151,7 +98,7 @@ def test_one_thread_is_nearly_as_fast_as_drawing_and_two_are_faster(show: Show) 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_memory_does_not_grow_with_n(show: Show) -> None:
     peaks = {
-        name: [fresh_process(f"[{call}({n}), peak_megabytes()]")[1] for n in (100_000, 100_000_000)]
+        name: [fresh_process(f"[{call}({n}), peak_megabytes()]", PRELUDE)[1] for n in (100_000, 100_000_000)]
         for name, call in (("monte_carlo", "library"), ("importance_sampling, critical path x 4", "weighted"))
     }
     show(

@@ -1,10 +1,12 @@
-"""The command line: ``python -m course_lib doctor|run|build``."""
+"""The command line: ``python -m course_lib doctor|run|data|train|evaluate|build``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 # Commands import what they need when they run: `doctor` has to start where packages are missing.
 
@@ -19,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options)
     except ModuleNotFoundError as error:
         print(f"course_lib: {error}; `python -m course_lib doctor` says how to install it.", file=sys.stderr)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"course_lib: {error}", file=sys.stderr)
     except KeyboardInterrupt as interruption:
         print(f"\nInterrupted. {str(interruption) or 'Nothing was changed.'}", file=sys.stderr)
@@ -39,11 +41,70 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help=summary, description=f"{summary.capitalize()}.")
     run.set_defaults(command=_run)
 
+    summary = "fetch data sets and check them"
+    data = commands.add_parser("data", help=summary, description=f"{summary.capitalize()}.")
+    data.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        default=["mnist"],
+        help="digits, mnist, cifar10 or cifar10-sample (default: mnist)",
+    )
+    data.set_defaults(command=_data)
+
+    summary = "train a preset and keep the weights that do best on the validation set"
+    train = commands.add_parser("train", add_help=False, help=summary, description=f"{summary.capitalize()}.")
+    train.add_argument("-h", "--help", action=_HelpWithPresets, nargs=0, help="show this and all presets")
+    train.add_argument("preset", metavar="PRESET", help="what to train; see below")
+    train.add_argument("--out", type=Path, default=Path("build/checkpoints"), help="folder for the files (%(default)s)")
+    train.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)"
+    )
+    train.add_argument("--resume", action="store_true", help="go on where an interrupted training was saved")
+    train.add_argument("--epochs", type=int, help="instead of the preset's")
+    train.add_argument("--seed", type=int, help="instead of the preset's")
+    train.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into a folder beside")
+    train.set_defaults(command=_train)
+
+    summary = "estimate the ELBO and log p(x) of a checkpoint by importance sampling"
+    evaluate = commands.add_parser("evaluate", help=summary, description=f"{summary.capitalize()}.")
+    evaluate.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="NAME.safetensors, or the name of one of the course's"
+    )
+    evaluate.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    evaluate.add_argument("--n-samples", type=int, default=5_000, help="draws of z for each image (default: 5000)")
+    evaluate.add_argument("--n-images", type=int, help="only the first so many images (default: all)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    evaluate.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.add_argument("--save", action="store_true", help="write the result into the checkpoint's card")
+    evaluate.set_defaults(command=_evaluate)
+
     summary = "rebuild the stored notebooks from notebooks/source"
     build = commands.add_parser("build", help=summary, description=f"{summary.capitalize()}.")
     build.add_argument("names", nargs="*", metavar="NAME", help="a number or a name, such as 01 (default: all)")
     build.set_defaults(command=_build)
     return parser
+
+
+class _HelpWithPresets(argparse.Action):
+    """The help of `train`, with the presets as they are now: read only when asked for, because that loads torch."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import textwrap
+
+        from course_lib.training.presets import PRESETS, summary
+
+        def entry(title: str, text: str) -> str:
+            return f"  {title}\n{textwrap.fill(text, 100, initial_indent='    ', subsequent_indent='    ')}\n"
+
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        presets = "".join(entry(name, summary(preset)) for name, preset in PRESETS.items())
+        parser.epilog = f"presets:\n{presets}{entry('what they do not say', summary())}"
+        parser.print_help()
+        parser.exit()
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -61,6 +122,84 @@ def _run(_: argparse.Namespace) -> int:
     outcomes = run()
     print(f"\n{table(outcomes)}\n\nThe executed notebooks, also as web pages, are in {BUILD}.")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _data(options: argparse.Namespace) -> int:
+    from course_lib import datasets
+
+    try:
+        for name in options.names:
+            data = datasets.load(name)
+            line = repr(data)
+            if data.shape[0] == 1:
+                entropy = datasets.binarization_entropy(data.test).mean().item()
+                line += f"; binarizing a test image has an entropy of {entropy:.2f} nats"
+            print(line, flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Files that had arrived whole are kept.") from None
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    import dataclasses
+    import json
+
+    from course_lib.training import processes, train
+    from course_lib.training.loop import choose_device, tensorboard
+    from course_lib.training.presets import preset_named
+
+    changes = {name: value for name in ("epochs", "seed") if (value := getattr(options, name)) is not None}
+    preset = dataclasses.replace(preset_named(options.preset), **changes)
+    with processes.group(choose_device(options.device).type):
+        log = tensorboard(options.out / f"{preset.name}.tensorboard") if options.tensorboard else None
+        is_there = any((options.out / f"{preset.name}.{kind}").exists() for kind in ("state", "safetensors"))
+        if options.resume and not is_there and processes.is_first():
+            print(f"Nothing of {preset.name} is saved in {options.out}: starting anew.", file=sys.stderr)
+        weights = train(preset, options.out, device=options.device, resume=options.resume, on_record=log)
+        if processes.is_first():
+            epoch = json.loads(weights.with_suffix(".json").read_bytes())["epochs"]
+            print(
+                f"The training of {preset.name} is finished. Its best weights, those after epoch {epoch}, are in "
+                f"{weights}; `python -m course_lib evaluate {weights}` says how good they are."
+            )
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import json
+    import time
+
+    from course_lib.training import load_checkpoint, processes
+    from course_lib.training.checkpoints import path_of, save_card
+    from course_lib.training.evaluation import evaluate, metrics
+    from course_lib.training.loop import choose_device
+
+    with processes.group(choose_device(options.device).type):
+        model, card = load_checkpoint(options.checkpoint, choose_device(options.device))
+        started = time.monotonic()
+        evidence = evaluate(
+            model,
+            card["settings"]["data"],
+            split=options.split,
+            n_samples=options.n_samples,
+            n_images=options.n_images,
+            seed=options.seed,
+            progress=True,
+        )
+        found = metrics(evidence) | {"seconds": round(time.monotonic() - started, 1)}
+        if not processes.is_first():
+            return 0
+        if options.save:
+            card["metrics"][options.split] = card["metrics"].get(options.split, {}) | found
+            save_card(path_of(options.checkpoint), card)
+        if options.json:
+            print(json.dumps({"name": card["name"], "split": options.split, **found}))
+        else:
+            from course_lib.estimates import value_with_error
+
+            elbo = value_with_error(*evidence.mean_elbo)
+            print(f"{card['name']}, {options.split}: {evidence}; ELBO {elbo} nats")
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:

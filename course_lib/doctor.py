@@ -18,6 +18,9 @@ OLDEST_PYTHON = (3, 11)
 MEMORY_NEEDED = 2.0  # GB free: the largest notebook, JupyterLab and a browser
 KERNEL_TIMEOUT = 20  # seconds
 
+# Packages that are imported under another name than they are installed under.
+_MODULES = {"scikit-learn": "sklearn"}
+
 _ROOT = Path(__file__).resolve().parents[1]
 _PYTHON = f'"{sys.executable}"' if " " in sys.executable else sys.executable
 _INSTALL = f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}[dev]"'
@@ -47,6 +50,7 @@ def examine() -> list[Check]:
             ("accelerator", _accelerator),
             ("memory", _memory),
             ("data", _data),
+            ("checkpoints", _checkpoints),
             ("kernel", _kernel),
         )
     ]
@@ -105,7 +109,7 @@ def _trouble(package: str, fits: Callable[[str], bool]) -> str | None:
     if not fits(version):
         return f"{package} {version} does not fit"
     try:
-        importlib.import_module(package.replace("-", "_"))
+        importlib.import_module(_MODULES.get(package, package.replace("-", "_")))
     except Exception as error:
         return f"{package} does not import ({type(error).__name__}: {error})"
     return None
@@ -113,7 +117,7 @@ def _trouble(package: str, fits: Callable[[str], bool]) -> str | None:
 
 def _accelerator() -> tuple[str, str | None]:
     if importlib.util.find_spec("torch") is None:
-        return "none needed: notebooks 01 and 02 do without torch", None
+        return "unknown without torch, which notebooks 03 to 05 need", _INSTALL
     try:
         import torch
     except Exception as error:
@@ -149,6 +153,18 @@ def _data() -> tuple[str, str | None]:
     except (OSError, ValueError) as error:
         return f"data/project_tasks.csv: {error}", mend
     return f"data/project_tasks.csv: a plan of {len(plan.graph)} tasks", None
+
+
+def _checkpoints() -> tuple[str, str | None]:
+    from course_lib.training.checkpoints import PUBLISHED, load_checkpoint
+
+    names = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+    try:
+        for name in names:
+            load_checkpoint(name)
+    except (OSError, ValueError) as error:
+        return str(error), f'git -C "{_ROOT}" checkout -- data/checkpoints'
+    return f"data/checkpoints: {len(names)} trained models load", None
 
 
 def _kernel() -> tuple[str, str | None]:

@@ -1,18 +1,28 @@
 """`python -m course_lib`: what it prints, what it returns, and never a traceback."""
 
+import dataclasses
+import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from tiny_trainings import tiny
 
 from course_lib import doctor
 from course_lib.__main__ import main
 from course_lib.doctor import Check
 from course_lib.notebooks import build, run
 from course_lib.notebooks.run import Outcome
+from course_lib.training import PRESETS, load_checkpoint
+from course_lib.training.checkpoints import load_state
+from course_lib.training.presets import summary
 
-COMMANDS = ["doctor", "run", "build"]
+COMMANDS = ["doctor", "run", "train", "evaluate", "build"]
 
 
 def course_lib(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -35,7 +45,19 @@ def test_each_command_has_its_help(command, capsys):
     assert printed.startswith(f"usage: python -m course_lib {command} ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["run", "--fast"], ["run", "01"], ["doctor", "01"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["teach"],
+        ["train"],
+        ["evaluate"],
+        ["train", "digits-vae", "--epochs", "x"],
+        ["run", "--fast"],
+        ["run", "01"],
+        ["doctor", "01"],
+    ],
+)
 def test_wrong_use_is_refused_with_the_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
@@ -120,3 +142,145 @@ def test_the_command_line_starts_where_every_package_is_missing():
     assert "checks failed." in done.stdout
     assert "pip install" in done.stdout
     assert done.stderr == ""
+
+
+# train and evaluate
+
+
+@pytest.fixture
+def tiny_preset(monkeypatch):
+    """A preset that is trained in a moment."""
+    monkeypatch.setitem(PRESETS, "tiny", tiny())
+
+
+def test_train_and_evaluate_say_where_the_weights_are_and_how_good(tiny_preset, tmp_path, capsys):
+    weights = tmp_path / "tiny.safetensors"
+    train = ["train", "tiny", "--device", "cpu", "--out", str(tmp_path)]
+    assert main([*train, "--epochs", "1", "--seed", "5"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith(
+        f"The training of tiny is finished. Its best weights, those after epoch 1, are in {weights}"
+    )
+    assert said.out.count("\n") == 1
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert (card["settings"]["epochs"], card["seed"]) == (1, 5)
+
+    assert main(["evaluate", str(weights), "--device", "cpu", "--n-samples", "20", "--n-images", "9"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith("tiny, test: log p(x) = -")
+    assert "mean of 9 images with 20 samples each" in said.out
+    assert "; ELBO -" in said.out
+    assert json.loads(weights.with_suffix(".json").read_text()) == card
+
+
+def test_evaluate_prints_one_json_object_and_saves_it_when_asked(tiny_preset, tmp_path, capsys):
+    assert main(["train", "tiny", "--device", "cpu", "--out", str(tmp_path), "--epochs", "1"]) == 0
+    capsys.readouterr()
+    weights = tmp_path / "tiny.safetensors"
+    evaluate = ["evaluate", str(weights), "--device", "cpu", "--n-samples", "20", "--json", "--save"]
+    found = {}
+    for split in ("test", "validation"):
+        assert main([*evaluate, "--split", split]) == 0
+        said = capsys.readouterr()
+        found[split] = json.loads(said.out)
+        assert said.out.count("\n") == 1
+        assert (found[split].pop("name"), found[split].pop("split")) == ("tiny", split)
+    for name in ("elbo", "log_likelihood"):
+        assert found["test"][name].keys() >= {"value", "std_error", "n_samples", "n_images"}
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert card["metrics"] == found
+    assert load_checkpoint(weights)[1] == card
+
+
+def test_train_help_shows_every_preset_and_its_settings(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for preset in PRESETS.values():
+        assert f"{preset.name} {summary(preset)}" in printed
+    assert summary() in printed
+
+
+def test_to_resume_says_when_it_starts_anew_and_when_all_is_done(tiny_preset, tmp_path, capsys):
+    train = ["train", "tiny", "--device", "cpu", "--out", str(tmp_path), "--epochs", "1", "--resume"]
+    assert main(train) == 0
+    said = capsys.readouterr()
+    assert said.err == f"Nothing of tiny is saved in {tmp_path}: starting anew.\n"
+    assert main(train) == 0
+    again = capsys.readouterr()
+    assert (again.out, again.err) == (said.out, "")
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["train", "tiny-vae"], "there is no preset 'tiny-vae'; choose one of digits-vae"),
+        (["train", "tiny", "--epochs", "0"], "epochs must be a whole number of at least 1; got 0"),
+        (["train", "tiny", "--seed", "-1"], "seed must be a whole number of at least 0; got -1"),
+        (["train", "tiny", "--device", "tpu"], "there is no device 'tpu'"),
+        (["train", "wild"], "training of wild has diverged by step"),
+        (["train", "done"], "holds a training of done: go on with --resume, choose another folder, or remove"),
+        (["evaluate", "done"], "done.safetensors: a checkpoint is NAME.safetensors and its card NAME.json"),
+        (["evaluate", "./done", "--split", "all"], "there is no split 'all'"),
+        (["evaluate", "./done", "--n-images", "0"], "n_images must be between 1 and 300; got 0"),
+        (["evaluate", "./done", "--n-samples", "1"], "an error needs at least 2 samples"),
+        (["evaluate", "./done", "--seed", "-1"], "seed must be a whole number of at least 0; got -1"),
+        (["evaluate", "./done", "--device", "tpu"], "there is no device 'tpu'"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_trained_or_evaluated_is_one_sentence(
+    arguments, complaint, tiny_preset, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "wild", dataclasses.replace(tiny(learning_rate=1e30), name="wild"))
+    monkeypatch.setitem(PRESETS, "done", dataclasses.replace(tiny(epochs=1), name="done"))
+    assert main(["train", "done", "--device", "cpu", "--out", "."]) == 0
+    capsys.readouterr()
+    assert main([*arguments, *(["--out", "."] if arguments[0] == "train" else [])]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("course_lib: ")
+    assert complaint in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_without_tensorboard_train_says_how_to_install_it(tiny_preset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["train", "tiny", "--tensorboard", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("course_lib: TensorBoard is not installed: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_gets_a_folder_beside_the_weights(tiny_preset, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert main(["train", "tiny", "--device", "cpu", "--epochs", "1", "--tensorboard", "--out", str(tmp_path)]) == 0
+    assert list((tmp_path / "tiny.tensorboard").glob("events.*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
+def test_ctrl_c_saves_the_training_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "course_lib", "train", "digits-vae", "--device", "cpu", "--out", "out"]
+    running = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Where the tests run in the background, programs they start would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "digits-vae.state").exists() and running.poll() is None:
+        assert time.monotonic() < deadline, "nothing was saved"
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert out == ""
+    assert re.fullmatch(r"\nInterrupted\. Step [\d,]+ of 2,400 is saved: go on with --resume\.\n", err)
+    _, progress = load_state(tmp_path / "out" / "digits-vae.state")
+    assert f"Step {progress['step']:,} of" in err

@@ -93,6 +93,15 @@ def test_damaged_data_are_found(monkeypatch, no_kernel):
     assert found("data").found == "data/project_tasks.csv: task 3 is its own predecessor."
 
 
+def test_a_damaged_checkpoint_is_found(monkeypatch, tmp_path, no_kernel):
+    (tmp_path / "a-model.json").write_text("{}")
+    (tmp_path / "a-model.safetensors").write_bytes(b"")
+    monkeypatch.setattr("course_lib.training.checkpoints.PUBLISHED", tmp_path)
+    check = found("checkpoints")
+    assert "a-model.json" in check.found
+    assert "checkout -- data/checkpoints" in check.remedy
+
+
 @pytest.fixture
 def torch(monkeypatch):
     """A torch that says what the test wants, whether the real one is installed or not."""
@@ -101,6 +110,9 @@ def torch(monkeypatch):
     module.cuda = types.SimpleNamespace(is_available=lambda: False, get_device_name=lambda: "a GPU")
     module.backends = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
     monkeypatch.setitem(sys.modules, "torch", module)
+    # These would import with it what other tests share.
+    monkeypatch.setattr(doctor, "_packages", lambda: ("not asked", None))
+    monkeypatch.setattr(doctor, "_checkpoints", lambda: ("not asked", None))
     return module
 
 
@@ -112,11 +124,11 @@ def test_accelerators_are_named(torch, no_kernel):
     assert found("accelerator").found == "CUDA: a GPU"
 
 
-def test_no_torch_is_no_fault(monkeypatch, no_kernel):
+def test_a_missing_torch_is_found(monkeypatch, no_kernel):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     check = found("accelerator")
-    assert check.ok
-    assert "01 and 02 do without torch" in check.found
+    assert "notebooks 03 to 05 need" in check.found
+    assert "pip install" in check.remedy
 
 
 def test_a_torch_that_does_not_import_is_found(torch, monkeypatch, no_kernel):
@@ -164,7 +176,7 @@ def test_a_check_that_breaks_does_not_stop_the_others(monkeypatch, no_kernel):
 
     monkeypatch.setattr(doctor, "_memory", broken)
     checks = {check.name: check for check in examine()}
-    assert len(checks) == 6
+    assert len(checks) == 7
     assert checks["memory"].found == "RuntimeError: never seen before"
     assert not checks["memory"].ok
 

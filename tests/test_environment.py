@@ -80,10 +80,9 @@ def test_pins_come_from_no_particular_machine():
     assert "--" not in text
 
 
-def test_torch_is_not_installed_unless_asked_for():
-    for requirement in map(Requirement, PROJECT["dependencies"] + EXTRAS["dev"]):
-        assert not requirement.name.startswith(("torch", "nvidia"))
-    assert not [name for name in pins() if name.startswith("nvidia")]
+def test_torch_changes_on_purpose_only():
+    uv = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]
+    assert uv["constraint-dependencies"] == [str(pin) for pin in pins()["torch"]]
 
 
 @pytest.mark.parametrize("version, code", [((3, 10), 1), ((3, 11), 0), ((4, 0), 0)])

@@ -6,13 +6,12 @@ what an interrupted training needs to go on as if nothing had happened; it is no
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,25 @@ from torch import Tensor, nn
 from course_lib.training.presets import Preset, build_model
 from course_lib.vae import LatentVariableModel
 
-__all__ = ["CARD_VERSION", "load_checkpoint", "load_state", "save_card", "save_checkpoint", "save_state"]
+__all__ = [
+    "CARD_VERSION",
+    "PUBLISHED",
+    "load_checkpoint",
+    "load_state",
+    "path_of",
+    "save_card",
+    "save_checkpoint",
+    "save_state",
+    "write_atomically",
+]
 
 CARD_VERSION = 1
+# The checkpoints that come with the course.
+PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
 
 
 def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any]) -> None:
-    """Write weights and card, each all or nothing.
+    """Write weights and card, all or nothing.
 
     Args:
         path: where the weights go, ``NAME.safetensors``; the card goes to ``NAME.json``.
@@ -46,26 +57,29 @@ def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any]) -> No
         "card_version": CARD_VERSION,
         **card,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_sha256": _sha256(weights),
     }
-    write_atomically(path, weights)
-    save_card(path, card)
+    write_atomically({path: weights, path.with_suffix(".json"): _as_json(card)})
 
 
 def save_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write the card that goes with the weights at ``path``.
+    """Write a new card for the weights at ``path``.
 
     Raises:
+        ValueError: the weights have become others than those the card describes.
         OSError: it cannot be written; the card that was there before is unharmed.
     """
-    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    if _sha256(path.read_bytes()) != card["weights_sha256"]:
+        raise ValueError(f"{path} was replaced in the meantime, so its card was left as it is.")
+    write_atomically({path.with_suffix(".json"): _as_json(card)})
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[LatentVariableModel, dict[str, Any]]:
     """Read a model and its card.
 
     Args:
-        path: the weights, ``NAME.safetensors``; its card ``NAME.json`` must lie beside it.
+        path: the weights, ``NAME.safetensors``, with the card ``NAME.json`` beside them; or the bare name of one of
+            the course's own checkpoints, such as ``"mnist-iwae-k50"``, wherever you run.
         device: where the model goes.
 
     Returns:
@@ -75,34 +89,49 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
         FileNotFoundError: weights or card are missing.
         ValueError: they are damaged, do not belong together, or come from a version or model unknown here.
     """
-    path = Path(path)
+    path = path_of(path)
     card_path = path.with_suffix(".json")
-    for file, what in ((path, "weights"), (card_path, "card")):
+    for file in (path, card_path):
         if not file.is_file():
-            raise FileNotFoundError(f"there is no {what} at {file}: a checkpoint is NAME.safetensors and NAME.json.")
+            raise FileNotFoundError(f"there is no {file}: a checkpoint is NAME.safetensors and its card NAME.json.")
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        version, digest, settings = card["card_version"], card["weights_sha256"], card["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{card_path} is not the card of a checkpoint of this course ({error!r}).") from None
+        card = json.loads(card_path.read_bytes())
+        version = card["card_version"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{card_path} is not the card of a checkpoint of this course: get it anew.") from None
     if version != CARD_VERSION:
         raise ValueError(
-            f"{card_path} has card version {version} and this course reads version {CARD_VERSION}: update the course."
+            f"{card_path} has card version {version!r} and this course reads version {CARD_VERSION}: update the course."
         )
+    if missing := {"name", "settings", "metrics", "weights_sha256"} - card.keys():
+        raise ValueError(f"{card_path} does not say {', '.join(sorted(missing))}: get it anew.")
     weights = path.read_bytes()
-    if hashlib.sha256(weights).hexdigest() != digest:
+    if _sha256(weights) != card["weights_sha256"]:
         raise ValueError(
-            f"{path} is not the file that its card describes: it is damaged or of another training; fetch both anew."
+            f"{path} is not the file that its card describes: it is damaged or of another training; get both anew."
         )
     try:
-        model = build_model(Preset(**settings))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{card_path} describes a model that this course cannot build: {error}") from None
+        model = build_model(Preset(**card["settings"]))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{card_path} describes a model that this course cannot build ({_brief(error)}): update the course."
+        ) from None
     try:
         model.load_state_dict(load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} does not hold the weights of {card.get('name')}: {_first_line(error)}") from None
+        raise ValueError(
+            f"{path} does not hold the weights that its card describes ({_brief(error)}): get both anew."
+        ) from None
     return model.to(device).eval(), card
+
+
+def path_of(checkpoint: str | Path) -> Path:
+    """Where the weights are: a bare name means one of the course's own checkpoints."""
+    path = Path(checkpoint)
+    if path.suffix == ".safetensors":
+        return path
+    named = path.with_name(f"{path.name}.safetensors")
+    return PUBLISHED / named if path.name == str(checkpoint) else named
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
@@ -112,7 +141,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str,
         OSError: it cannot be written; the state that was there before is unharmed.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(contiguous, metadata={"progress": json.dumps(progress)}))
+    write_atomically({path: save(contiguous, metadata={"progress": json.dumps(progress)})})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -123,36 +152,49 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: it is damaged.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no interrupted training at {path}: start one without --resume.")
+        raise FileNotFoundError(f"there is no {path} to go on from.")
     try:
         with safetensors.safe_open(path, "pt") as file:
             progress = json.loads(file.metadata()["progress"])
             return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (no mapping)
-    except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no state of a training of this course: {_first_line(error)}") from None
+    except (safetensors.SafetensorError, TypeError, KeyError, ValueError):
+        raise ValueError(f"{path} is damaged, or no state of a training: remove it and start anew.") from None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file, so that whatever happens either the old or the new content is there, whole.
+def write_atomically(contents: Mapping[Path, bytes]) -> None:
+    """Replace files, so that whatever happens either the old or the new contents are there, whole.
+
+    All of them are written out before the first is put in its place: without space, or when killed, none changes.
 
     Raises:
-        OSError: it cannot be written, for want of space for example.
+        OSError: they cannot be written, for want of space for example.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Names that the next try writes over: a process that is killed here leaves nothing behind for good.
+    drafts = {path: path.with_name(f".{path.name}.new") for path in contents}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            raise OSError(f"cannot write {path}: {error.strerror or error}; what was there before is unharmed.") from None
-        raise
+        for path, draft in drafts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(draft, "wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, draft in drafts.items():
+            os.replace(draft, path)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error.strerror or error}); what was there before is unharmed.") from None
+    finally:
+        for draft in drafts.values():
+            with suppress(OSError):
+                draft.unlink()
 
 
-def _first_line(error: Exception) -> str:
+def _as_json(card: Mapping[str, Any]) -> bytes:
+    return (json.dumps(card, indent=2) + "\n").encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -30,7 +33,7 @@ from course_lib.vae import TwoLayerVAE, log_likelihood
 from course_lib.vae.bounds import GRADIENTS
 from course_lib.vae.warm_up import warmed_up
 
-__all__ = ["choose_device", "train"]
+__all__ = ["choose_device", "tensorboard", "train"]
 
 # A killed training loses at most this many seconds of work.
 _SAVE_EVERY = 60.0
@@ -55,37 +58,45 @@ def train(
 
     Args:
         preset: what to train.
-        folder: where the files go.
+        folder: where the files go; several processes share it.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
-        resume: go on from ``NAME.state``, which must be of the same preset.
+        resume: go on from ``NAME.state``, which must be of the same preset. A training that was stopped before its
+            first step was saved starts over, and one that is finished is left as it is.
         on_record: called with each line of the log.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ValueError: the device is not there, the state is of other settings, or the batch cannot be shared evenly.
-        FileExistsError: ``folder`` holds a training of that name and ``resume`` is False.
-        FileNotFoundError: ``resume``, and there is nothing to resume.
-        FloatingPointError: the bound is no longer a number.
+        ValueError: the device is not there, the state is damaged or of other settings, the images have another size
+            than the model's, or the batch cannot be shared evenly.
+        FileExistsError: ``folder`` holds a training of that name, and it is not to be resumed or has no state.
+        FloatingPointError: the bound or a weight is no longer a number.
         OSError: no data, or no space to save.
+        KeyboardInterrupt: Ctrl-C, once the step is done and saved; it says how to go on.
     """
     run = _Training(preset, Path(folder), choose_device(device), resume, on_record)
     silent = None if processes.is_first() else True
-    with tqdm(total=run.n_steps, initial=run.step, unit=" steps", desc=preset.name, disable=silent) as bar:
-        try:
-            while run.step < run.n_steps and not run.out_of_patience:
+    try:
+        with (
+            _ctrl_c_waits() as is_interrupted,
+            tqdm(total=run.n_steps, initial=run.step, unit=" steps", desc=preset.name, disable=silent) as bar,
+        ):
+            while not run.is_finished:
                 run.take_step()
                 bar.update()
                 if run.step % _LOOK_EVERY == 0:
                     bar.set_postfix_str(run.look())
                 if run.step % run.steps_between_validations == 0 or run.step == run.n_steps:
                     run.validate()
-                if run.step == run.n_steps or time.monotonic() - run.saved_at > _SAVE_EVERY:
+                stop = is_interrupted()
+                if stop or run.is_finished or time.monotonic() - run.saved_at > _SAVE_EVERY:
                     run.save()
-        except KeyboardInterrupt:
-            run.save()
-            raise KeyboardInterrupt(f"Step {run.step:,} of {run.n_steps:,} is saved: go on with --resume.") from None
+                if stop:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        saved = f"Step {run.saved_step:,} of {run.n_steps:,} is saved: go on with --resume."
+        raise KeyboardInterrupt(saved) from None
     return run.weights
 
 
@@ -98,12 +109,37 @@ def choose_device(name: str = "auto") -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, is_there in there.items() if is_there)
+    if not re.fullmatch("cpu|mps|cuda(:[0-9]+)?", name):
+        raise ValueError(f"there is no device {name!r}: choose auto, cpu, cuda, cuda:1 or mps.")
     kind, _, index = name.partition(":")
-    if kind not in there or not (index or "0").isdigit():
-        raise ValueError(f"there is no device {name!r}: choose auto, cpu, cuda or mps.")
-    if not there[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+    if index and processes.count() > 1:
+        raise ValueError(f"each process has a GPU of its own: choose cuda and not {name!r}.")
+    if not there[kind] or int(index or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(f"torch finds no device {name!r} on this machine: choose auto or cpu.")
     return torch.device(name)
+
+
+def tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
+    """A log for TensorBoard, to be called with each line.
+
+    Raises:
+        ImportError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ImportError("TensorBoard is not installed: `python -m pip install tensorboard`.") from None
+    writers: list[Any] = []
+
+    def write(record: Mapping[str, Any]) -> None:
+        # Not before there is something to write: a training that cannot start leaves no empty log.
+        if not writers:
+            writers.append(SummaryWriter(folder))
+        for name in ("bound", "validation"):
+            writers[0].add_scalar(name, record[name], record["step"])
+        writers[0].flush()
+
+    return write
 
 
 class _Training:
@@ -118,23 +154,35 @@ class _Training:
         on_record: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:
         if preset.batch_size % processes.count():
-            raise ValueError(f"a batch of {preset.batch_size} is not shared evenly by {processes.count()} processes.")
+            raise ValueError(
+                f"a batch of {preset.batch_size} is not shared evenly by {processes.count()} processes: start as many "
+                "as divide it."
+            )
         self.preset, self.device, self.on_record = preset, device, on_record
+        # Asked now: hours later the files may be those of another version.
+        self.commit = _commit()
         self.weights = folder / f"{preset.name}.safetensors"
         self.state, self.log = self.weights.with_suffix(".state"), self.weights.with_suffix(".jsonl")
-        if self.state.exists() and not resume:
-            raise FileExistsError(f"{self.state} is a training of {preset.name}: go on with --resume, or remove it.")
+        is_begun = self.state.exists()
+        if (is_begun or self.weights.exists()) and not (is_begun and resume):
+            raise FileExistsError(
+                f"{folder} holds a training of {preset.name}: {'go on with --resume, ' if is_begun else ''}choose "
+                f"another folder, or remove {preset.name}.* there to start anew."
+            )
 
         data = datasets.load(preset.data)
         self.steps_per_epoch = len(data.train) // preset.batch_size
         if not self.steps_per_epoch:
-            raise ValueError(f"a batch of {preset.batch_size} is more than the {len(data.train)} images of {data.name}.")
+            raise ValueError(
+                f"a batch of {preset.batch_size} is more than the {len(data.train)} images of {data.name}."
+            )
         self.n_steps = preset.epochs * self.steps_per_epoch
         self.steps_between_validations = preset.validate_every * self.steps_per_epoch
         self.images = data.train.to(device)
         self.validation = datasets.fixed_binarization(data.validation).to(device)
 
         self.model = build_model(preset)
+        self.model.checked_images(data.train[:1])
         _start_from_mean_image(self.model, data.train)
         self.model.to(device)
         optimizer = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[preset.optimizer]
@@ -144,9 +192,15 @@ class _Training:
         self.step, self.best, self.validations_since_best, self.seconds = 0, -math.inf, 0, 0.0
         self.records: list[dict[str, Any]] = []
         self.bounds: list[Tensor] = []
-        if resume:
-            self._restore()
-        self.saved_at = time.monotonic()
+        if is_begun:
+            try:
+                self._restore()
+            except (KeyError, RuntimeError, TypeError):
+                raise ValueError(
+                    f"{self.state} is of another version of the course: remove it and start anew."
+                ) from None
+        # The first step is saved at once: whoever stops early can resume, and a full disk shows before hours of work.
+        self.saved_at, self.saved_step = -math.inf, self.step
         self.order_of: tuple[int, Tensor] | None = None
 
     def take_step(self) -> None:
@@ -155,7 +209,10 @@ class _Training:
         preset, (epoch, position) = self.preset, divmod(self.step, self.steps_per_epoch)
         batch = self._order(epoch)[position * preset.batch_size : (position + 1) * preset.batch_size]
         generator = _generator(self.device, preset.seed, _NOISE, self.step)
-        x = datasets.binarize(self.images[batch], generator)[processes.my_part(preset.batch_size)]
+        images = self.images[batch]
+        # Not datasets.binarize: its look at every pixel would make a GPU wait for the CPU at each step.
+        x = (torch.rand(images.shape, generator=generator, device=self.device) < images).to(images.dtype)
+        x = x[processes.my_part(preset.batch_size)]
         bound = warmed_up(GRADIENTS[preset.gradient], min(1.0, (epoch + 1) / (preset.kl_warm_up + 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -170,24 +227,36 @@ class _Training:
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        self.bounds.append(value.detach())
+        self.bounds.append(processes.mean(value.detach()))
         self.step += 1
         self.seconds += time.monotonic() - started
 
     def look(self) -> str:
-        """The bound in words, which has to be a number."""
-        bound = self._mean_bound()
-        news = f"bound {bound:.2f}"
+        """The bound in words.
+
+        Raises:
+            FloatingPointError: it, or a weight, is no longer a number.
+        """
+        self._check_numbers()
+        news = f"bound {self._mean_bound():.2f}"
         return f"{news}, validation {self.best:.2f}" if self.records else news
 
     def validate(self) -> None:
-        """Estimate log p(x) of the validation images, and keep the weights if they are the best so far."""
+        """Estimate log p(x) of the validation images, and keep the weights if they are the best so far.
+
+        Raises:
+            FloatingPointError: the bound or a weight is no longer a number.
+        """
         started = time.monotonic()
-        model = self.model if self.average is None else self.average.module
+        self._check_numbers()
+        model: Any = self.model if self.average is None else self.average.module
         mine = processes.my_part(len(self.validation))
-        part = log_likelihood(
-            model, self.validation[mine], self.preset.validation_samples, self.preset.seed, first_image=mine.start
-        )
+        try:
+            part = log_likelihood(
+                model, self.validation[mine], self.preset.validation_samples, self.preset.seed, first_image=mine.start
+            )
+        except ValueError:  # these images are fit for the model, so its weights are not
+            raise self._divergence() from None
         values = torch.cat(processes.gathered(part.per_image))
         record = {
             "epoch": self.step // self.steps_per_epoch,
@@ -207,18 +276,23 @@ class _Training:
         else:
             self.validations_since_best += 1
         if processes.is_first():
-            write_atomically(self.log, "".join(json.dumps(line) + "\n" for line in self.records).encode())
+            write_atomically({self.log: "".join(json.dumps(line) + "\n" for line in self.records).encode()})
             if self.on_record is not None:
                 self.on_record(record)
 
     @property
-    def out_of_patience(self) -> bool:
-        """Whether validation has not improved for as long as the preset allows."""
-        return 0 < self.preset.patience <= self.validations_since_best
+    def is_finished(self) -> bool:
+        """Whether all steps are taken, or validation has not improved for as long as the preset allows."""
+        return self.step == self.n_steps or 0 < self.preset.patience <= self.validations_since_best
 
     def save(self) -> None:
-        """Write what is needed to go on from here."""
-        self._mean_bound()
+        """Write what is needed to go on from here.
+
+        Raises:
+            FloatingPointError: the bound or a weight is no longer a number.
+            OSError: it cannot be written.
+        """
+        self._check_numbers()
         self.saved_at = time.monotonic()
         if not processes.is_first():
             return
@@ -232,12 +306,16 @@ class _Training:
         names = ("step", "best", "validations_since_best", "seconds", "records")
         progress = {name: getattr(self, name) for name in names}
         save_state(self.state, tensors, {**progress, "settings": self.preset.settings()})
+        self.saved_step = self.step
 
     def _restore(self) -> None:
         tensors, progress = load_state(self.state)
-        before, now = progress.pop("settings"), self.preset.settings()
-        if changed := [name for name in now if before.get(name) != now[name]]:
-            raise ValueError(f"{self.state} was begun with another {', '.join(changed)}: resume with the same settings.")
+        # Through Preset, so that a setting which is newer than the state has its default.
+        before, now = Preset(**progress.pop("settings")).settings(), self.preset.settings()
+        if changed := [name for name in now if before[name] != now[name]]:
+            raise ValueError(
+                f"{self.state} was begun with another {', '.join(changed)}: resume with the same settings."
+            )
         for name, value in progress.items():
             setattr(self, name, value)
         self.bounds = list(tensors.pop("bounds", torch.empty(0)).to(self.device))
@@ -256,18 +334,21 @@ class _Training:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _mean_bound(self) -> float:
-        """Mean over the batches since the last validation.
+        """Mean over the batches since the last validation; ``nan`` where there was none."""
+        return float(torch.stack(self.bounds).mean()) if self.bounds else math.nan
 
-        Raises:
-            FloatingPointError: it is no longer a number.
-        """
-        bound = float(torch.stack(self.bounds).mean()) if self.bounds else math.nan
-        if self.bounds and not math.isfinite(bound):
-            raise FloatingPointError(
-                f"the bound of {self.preset.name} is {bound} at step {self.step:,}: training has diverged. The best "
-                f"weights so far are unharmed; start anew with a smaller learning rate than {self.preset.learning_rate}."
-            )
-        return bound
+    def _check_numbers(self) -> None:
+        # Of the weights too: the last step may have spoilt them, and its bound was computed before it.
+        are_finite = torch.stack([*self.bounds, *(p.detach().sum() for p in self.model.parameters())]).isfinite()
+        if not bool(are_finite.all()):
+            raise self._divergence()
+
+    def _divergence(self) -> FloatingPointError:
+        kept = f"the best weights so far are in {self.weights}" if self.records else "nothing was worth keeping"
+        return FloatingPointError(
+            f"training of {self.preset.name} has diverged by step {self.step:,}: its bound is {self._mean_bound()}; "
+            f"{kept}. Start anew with a learning rate below {self.preset.learning_rate}."
+        )
 
     def _order(self, epoch: int) -> Tensor:
         """In which order this epoch takes the images."""
@@ -296,17 +377,40 @@ class _Training:
             "processes": processes.count(),
             "seconds": record["seconds"],
             "epochs": record["epoch"],
-            "commit": _commit(),
+            "commit": self.commit,
             "seed": self.preset.seed,
             "metrics": {"validation": {"log_likelihood": validation}},
         }
 
 
-def _start_from_mean_image(model: nn.Module, images: Tensor) -> None:
+@contextmanager
+def _ctrl_c_waits() -> Iterator[Callable[[], bool]]:
+    """Within it Ctrl-C is noted and not raised, so that no step is left half done; a second one is raised.
+
+    Not with several processes: each would stop after another step, and the others would wait for it.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    is_ours = threading.current_thread() is threading.main_thread() and processes.count() == 1
+    # Where someone else handles it, or it is ignored as in a background job, it is theirs.
+    if is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _start_from_mean_image(model: Any, images: Tensor) -> None:
     """Let the output's biases start at the logits of the mean image, as Burda et al. do."""
-    output = model.decoder["x"][-1] if isinstance(model, TwoLayerVAE) else model.decoder[-1]
+    decoder: Any = model.decoder["x"] if isinstance(model, TwoLayerVAE) else model.decoder
     with torch.no_grad():
-        output.bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
+        decoder[-1].bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
 
 
 def _generator(device: torch.device, *key: int) -> torch.Generator:

@@ -16,17 +16,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["average_gradients", "gathered", "group", "is_first", "my_part", "same_noise_as_one"]
+__all__ = ["average_gradients", "count", "gathered", "group", "is_first", "mean", "my_part", "same_noise_as_one"]
 
 
 @contextmanager
 def group(device_type: str = "cpu") -> Iterator[None]:
-    """Join the processes that torchrun started; nothing at all in a process that runs alone."""
+    """Join the processes that torchrun started; nothing at all in a process that runs alone.
+
+    Raises:
+        ValueError: the processes cannot work together on such devices.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    if device_type == "mps":
+        raise ValueError("several processes work together on CPUs or on CUDA GPUs, not on mps: add --device cpu.")
     if device_type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        mine, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= there:
+            raise ValueError(f"each process needs a GPU of its own, and this machine has {there}: start {there}.")
+        torch.cuda.set_device(mine)
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
         yield
@@ -53,7 +62,7 @@ def my_part(n: int) -> slice:
     return slice(n * _rank() // count(), n * (_rank() + 1) // count())
 
 
-class same_noise_as_one(TorchFunctionMode):  # noqa: N801 (used like a function)
+class same_noise_as_one(TorchFunctionMode):
     """Within it ``torch.randn`` of ``[..., my part of the batch, dim]`` gives my part of the whole batch's noise."""
 
     def __init__(self, batch_size: int) -> None:
@@ -71,16 +80,23 @@ class same_noise_as_one(TorchFunctionMode):  # noqa: N801 (used like a function)
         return whole[..., my_part(self._batch_size), :]
 
 
+def mean(part: Tensor) -> Tensor:
+    """The mean over all processes, in each of them."""
+    if count() == 1:
+        return part
+    total = part.clone()
+    dist.all_reduce(total)
+    return total / count()
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the mean of all gradients."""
     if count() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= count()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    averaged = mean(torch.cat([g.flatten() for g in gradients]))
+    for gradient, average in zip(gradients, averaged.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(average.view_as(gradient))
 
 
 def gathered(part: Any) -> list[Any]:

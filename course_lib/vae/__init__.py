@@ -8,4 +8,13 @@ from course_lib.vae.bounds import elbo, iwae_bound
 from course_lib.vae.evidence import Evidence, log_likelihood
 from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
 
-__all__ = ["VAE", "Evidence", "LatentVariableModel", "LinearGaussianVAE", "TwoLayerVAE", "elbo", "iwae_bound", "log_likelihood"]
+__all__ = [
+    "VAE",
+    "Evidence",
+    "LatentVariableModel",
+    "LinearGaussianVAE",
+    "TwoLayerVAE",
+    "elbo",
+    "iwae_bound",
+    "log_likelihood",
+]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.vae.distributions import Generator
+from course_lib.vae.distributions import DiagonalGaussian, Generator
 from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, checked_n_samples
 
 __all__ = [
@@ -71,9 +71,14 @@ def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generato
 
     For models with the prior N(0, I) and a diagonal Gaussian q.
 
+    Raises:
+        ValueError: q is no diagonal Gaussian.
+
     Source: Kingma and Welling 2014, equation 10 ("version B").
     """
     q = model.posterior(x)
+    if not isinstance(q, DiagonalGaussian):
+        raise ValueError(f"the KL divergence of a {type(model).__name__}'s q has no closed form; use pathwise.")
     z = q.rsample(checked_n_samples(k), generator)
     return model.log_conditional(x, z).mean(0) - q.kl_from_standard_normal()
 
@@ -102,6 +107,9 @@ def score_function(
         k: samples for each image; at least 2 with a baseline.
         generator: source of the draws.
         baseline: subtract from each sample's signal the mean of the other samples', which changes no expectation.
+
+    Raises:
+        ValueError: ``k`` is below 1, or below 2 with a baseline.
 
     Source: Williams 1992; the baseline from Mnih and Rezende 2016, section 2.4.
     """
@@ -181,7 +189,7 @@ def _normalized(log_w: Tensor) -> Tensor:
 
 def _with_value(surrogate: Tensor, value: Tensor) -> Tensor:
     """The gradient of one and the value of the other."""
-    return surrogate + (value - surrogate).detach()
+    return surrogate - surrogate.detach() + value.detach()
 
 
 def _checked(log_w: Tensor) -> Tensor:

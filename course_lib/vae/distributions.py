@@ -42,12 +42,17 @@ class DiagonalGaussian:
             generator: source of the noise; or one for each image, where ``mean`` is ``[batch, latent_dim]`` or
                 ``[k, batch, latent_dim]``, so that an image's draws are the same in whatever batch it comes.
 
+        Raises:
+            ValueError: there are not as many generators as images.
+
         Source: Kingma and Welling 2014, section 2.4.
         """
         shape = (k, *self.mean.shape)
         device, dtype = self.mean.device, self.mean.dtype
         if not isinstance(generator, Sequence):
             return self.mean + self.std * torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        if len(generator) != shape[-2]:
+            raise ValueError(f"one generator for each of {shape[-2]} images is needed; got {len(generator)}.")
         of_one_image = (*shape[:-2], shape[-1])
         noise = [torch.randn(of_one_image, generator=one, device=device, dtype=dtype) for one in generator]
         return self.mean + self.std * torch.stack(noise, dim=-2)
@@ -87,9 +92,10 @@ def bernoulli_log_prob(x: Tensor, hidden: Tensor, output: nn.Linear) -> Tensor:
     Returns:
         ``[k, batch]``, nats.
     """
-    logits = output(hidden).to(x.dtype)
-    # bfloat16 has 8 bits: sums over hundreds of pixels are left to the precision of x.
-    with torch.autocast(x.device.type, enabled=False):
-        weight, bias = output.weight.to(x.dtype), output.bias.to(x.dtype)
-        x_dot_logits = (hidden.to(x.dtype) * (x @ weight)).sum(-1) + x @ bias
-        return x_dot_logits - functional.softplus(logits).sum(-1)
+    logits = output(hidden)
+    if logits.dtype != x.dtype:
+        # Under autocast logits have 8 bits. The two terms of a confident pixel cancel only if both see the same ones.
+        logits = logits.to(x.dtype)
+        return (x * logits - functional.softplus(logits)).sum(-1)
+    x_dot_logits = (hidden * (x @ output.weight)).sum(-1) + x @ output.bias
+    return x_dot_logits - functional.softplus(logits).sum(-1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ class Evidence:
     @property
     def std_error_over_images(self) -> float:
         """Standard error of the mean as an estimate for images like these, in nats; ``nan`` for a single one."""
-        return float(self.per_image.std() / math.sqrt(len(self.per_image)))
+        n = len(self.per_image)
+        return float(self.per_image.std() / math.sqrt(n)) if n > 1 else math.nan
 
     @property
     def bits_per_dim(self) -> float:
@@ -142,8 +144,9 @@ def log_likelihood(
     """
     if checked_n_samples(n_samples) < 2:
         raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
-    if seed < 0 or first_image < 0:
-        raise ValueError(f"seed and first_image must be at least 0; got {seed} and {first_image}.")
+    for name, number in {"seed": seed, "first_image": first_image}.items():
+        if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
+            raise ValueError(f"{name} must be a whole number of at least 0; got {number!r}.")
     x = model.checked_images(x)
     rows = _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
     block = max(1, rows // min(n_samples, _SAMPLES_AT_ONCE))

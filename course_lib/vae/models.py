@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -136,9 +137,14 @@ def checked_n_samples(k: Any) -> int:
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise ValueError(f"the number of samples must be a whole number of at least 1; got {k!r}.")
-    return k
+    return int(k)
+
+
+def _is_hidden(sizes: Any) -> bool:
+    """Whether there is at least one layer; what their sizes may be is for `mlp` to say."""
+    return isinstance(sizes, Sequence) and len(sizes) > 0
 
 
 def _gaussian(network_output: Tensor, dtype: torch.dtype) -> DiagonalGaussian:
@@ -169,11 +175,11 @@ class VAE(LatentVariableModel):
             activation: see `mlp`.
 
         Raises:
-            ValueError: a size below 1, or an unknown activation.
+            ValueError: no hidden layer, a size below 1, or an unknown activation.
         """
         super().__init__()
-        if not hidden:
-            raise ValueError("a VAE needs at least one hidden layer.")
+        if not _is_hidden(hidden):
+            raise ValueError(f"hidden must give the sizes of at least one layer, such as (200, 200); got {hidden!r}.")
         self.data_dim, self.latent_dim = data_dim, latent_dim
         self.encoder = mlp([data_dim, *hidden, 2 * latent_dim], activation)
         self.decoder = mlp([latent_dim, *reversed(hidden), data_dim], activation)
@@ -247,11 +253,15 @@ class TwoLayerVAE(LatentVariableModel):
             activation: see `mlp`.
 
         Raises:
-            ValueError: a size below 1, or an unknown activation.
+            ValueError: not two sets of hidden layers and two latent sizes, a size below 1, or an unknown activation.
         """
         super().__init__()
-        if not all(hidden):
-            raise ValueError("each of the two networks needs at least one hidden layer.")
+        if not (_is_hidden(hidden) and len(hidden) == 2 and all(map(_is_hidden, hidden))):
+            raise ValueError(f"hidden must give two sets of layers, such as ((200, 200), (100, 100)); got {hidden!r}.")
+        if not (isinstance(latent_dims, Sequence) and len(latent_dims) == 2):
+            raise ValueError(
+                f"latent_dims must be two numbers, of z1 and of z2, such as (100, 50); got {latent_dims!r}."
+            )
         self.data_dim, self.latent_dims, self.latent_dim = data_dim, tuple(latent_dims), sum(latent_dims)
         dim1, dim2 = latent_dims
         self.encoder = nn.ModuleDict(
@@ -349,8 +359,8 @@ class LinearGaussianVAE(LatentVariableModel):
         return cls(directions * lengths, bias, noise_std=0.5)
 
     def posterior(self, x: Tensor) -> DiagonalGaussian:
-        """The encoder's q(z|x) of ``x`` ``[batch, data_dim]``."""
-        mean = self.encoder(x)
+        """The encoder's q(z|x) of ``x`` ``[batch, ...]``."""
+        mean = self.encoder(x.flatten(1))
         return DiagonalGaussian(mean, self.log_std.exp().expand_as(mean))
 
     def log_prior(self, z: Tensor) -> Tensor:
@@ -359,7 +369,7 @@ class LinearGaussianVAE(LatentVariableModel):
 
     def log_conditional(self, x: Tensor, z: Tensor) -> Tensor:
         """log N(x; W z + b, s^2 I) in nats, ``[k, batch]``."""
-        residual = (x - self.decoder(z)) / self.noise_std
+        residual = (x.flatten(1) - self.decoder(z)) / self.noise_std
         return standard_normal_log_prob(residual) - self.data_dim * math.log(self.noise_std)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -381,14 +391,16 @@ class LinearGaussianVAE(LatentVariableModel):
         """log p(x) in nats, ``[batch]``, with no sampling."""
         weight = self.decoder.weight
         noise = self.noise_std**2 * torch.eye(self.data_dim, dtype=weight.dtype, device=weight.device)
-        return torch.distributions.MultivariateNormal(self.decoder.bias, weight @ weight.T + noise).log_prob(x)
+        return torch.distributions.MultivariateNormal(self.decoder.bias, weight @ weight.T + noise).log_prob(
+            x.flatten(1)
+        )
 
     def exact_posterior(self, x: Tensor) -> torch.distributions.MultivariateNormal:
         """p(z|x), which the encoder should match."""
         weight = self.decoder.weight
         identity = torch.eye(self.latent_dim, dtype=weight.dtype, device=weight.device)
         precision = identity + weight.T @ weight / self.noise_std**2
-        mean = torch.linalg.solve(precision, weight.T @ (x - self.decoder.bias).T).T / self.noise_std**2
+        mean = torch.linalg.solve(precision, weight.T @ (x.flatten(1) - self.decoder.bias).T).T / self.noise_std**2
         return torch.distributions.MultivariateNormal(mean, precision_matrix=precision)
 
     def exact_elbo(self, x: Tensor) -> Tensor:

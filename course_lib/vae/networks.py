@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import nn
 
@@ -22,10 +23,12 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
         activation: ``"tanh"``, ``"relu"`` or ``"elu"``.
 
     Raises:
-        ValueError: fewer than two sizes, a size below 1, or an unknown activation.
+        ValueError: fewer than two sizes, one that is no whole number of at least 1, or an unknown activation.
     """
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"a network needs an input and an output size, each at least 1; got {list(sizes)}.")
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise ValueError(
+            f"a network needs an input and an output size, whole numbers of at least 1; got {list(sizes)}."
+        )
     if activation not in ACTIVATIONS:
         raise ValueError(f"there is no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
     layers: list[nn.Module] = []

@@ -26,16 +26,21 @@ class _Louder:
 
 
 def warmed_up(bound: Callable[..., Tensor], warmth: float) -> Callable[..., Tensor]:
-    """The bound in which log p(z) - log q(z|x) counts ``warmth`` times.
+    r"""The bound in which log p(z) - log q(z|x) counts ``warmth`` times.
 
-    .. math:: \\beta \\, L\\left(\\tfrac{1}{\\beta} \\log p(x|z) + \\log p(z) - \\log q(z|x)\\right)
+    .. math:: \beta \, L\left(\tfrac{1}{\beta} \log p(x|z) + \log p(z) - \log q(z|x)\right)
 
     Args:
         bound: one of `course_lib.vae.bounds.GRADIENTS`.
         warmth: beta, above 0 and at most 1, where it is the bound itself.
 
+    Raises:
+        ValueError: ``warmth`` is not above 0 and at most 1.
+
     Source: Sønderby et al. 2016, section 2.3.
     """
+    if not 0 < warmth <= 1:
+        raise ValueError(f"warmth must be above 0 and at most 1; got {warmth}.")
     if warmth == 1:
         return bound
 

@@ -1,0 +1,117 @@
+"""Models so small that their every quantity can be had some other way, for the tests of half two."""
+
+import itertools
+import math
+
+import torch
+from torch import nn
+from torch.distributions import Normal
+from torch.nn import functional
+
+from course_lib.vae import VAE, LinearGaussianVAE, TwoLayerVAE
+
+EPSILON = torch.finfo(torch.float64).eps
+
+
+def all_images(data_dim=6):
+    """Every image of so many bits, ``[2**data_dim, data_dim]``."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=data_dim)), dtype=torch.float64)
+
+
+def moved_linear(data_dim=4, latent_dim=2, seed=0):
+    """A linear-Gaussian model, and a q that is wrong in its means and its standard deviations, widened all in all."""
+    model = LinearGaussianVAE.random(data_dim, latent_dim, seed)
+    with torch.no_grad():
+        model.encoder.weight.mul_(0.9)
+        model.encoder.bias.add_(0.2)
+        model.log_std.add_(torch.linspace(0.1, 0.4, latent_dim))
+    return model
+
+
+def small_vae(seed=0):
+    """Six bits, two latent dimensions, a decoder far from linear, and a q wide enough to bound the weights."""
+    torch.manual_seed(seed)
+    model = VAE(6, hidden=(5,), latent_dim=2).double()
+    _shake(model)
+    _widen(model.encoder, 1.2)
+    return model
+
+
+def small_two_layer(seed=0):
+    """Six bits, two stochastic layers of one dimension each."""
+    torch.manual_seed(seed)
+    model = TwoLayerVAE(6, hidden=((5,), (4,)), latent_dims=(1, 1)).double()
+    _shake(model)
+    _widen(model.decoder["z1"], 0.5)
+    _widen(model.encoder["z1"], 2.0)
+    _widen(model.encoder["z2"], 1.2)
+    return model
+
+
+def _shake(model):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith("decoder"):
+                parameter.mul_(3) if parameter.ndim == 2 else parameter.normal_(std=0.3)
+
+
+def _widen(network, raw_std):
+    with torch.no_grad():
+        last = network[-1]
+        latent_dim = len(last.bias) // 2
+        last.weight.mul_(0.4)
+        last.bias[latent_dim:] = raw_std
+
+
+def gaussian(output):
+    """The Gaussian whose mean and raw standard deviation a network puts out."""
+    mean, raw_std = output.chunk(2, dim=-1)
+    return Normal(mean, functional.softplus(raw_std) + 1e-6)
+
+
+def quadrature(model, step, furthest=14.0):
+    """log p(x) of `all_images`, by the trapezoid rule in two latent dimensions.
+
+    For an analytic integrand that has vanished at the ends its error falls exponentially in ``1 / step``.
+    """
+    half = round(furthest / step)
+    axis = step * torch.arange(-half, half + 1, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)
+    standard = Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    with torch.no_grad():
+        if isinstance(model, TwoLayerVAE):
+            z1, z2 = z[:, :1], z[:, 1:]
+            log_prior = (standard.log_prob(z2) + gaussian(model.decoder["z1"](z2)).log_prob(z1)).sum(-1)
+            logits = model.decoder["x"](z1)
+        else:
+            log_prior, logits = standard.log_prob(z).sum(-1), model.decoder(z)
+        log_joint = logits @ all_images().T - functional.softplus(logits).sum(-1, keepdim=True) + log_prior[:, None]
+        return torch.logsumexp(log_joint, 0) + 2 * math.log(step)
+
+
+def gradients(model, value):
+    """Partial derivatives of ``value``: those of q in one vector, and those of the decoder in another."""
+    model.zero_grad()
+    value.backward(retain_graph=True)
+    named = {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+    decoder = torch.cat([grad.flatten() for name, grad in named.items() if name.startswith("decoder")])
+    encoder = torch.cat([grad.flatten() for name, grad in named.items() if not name.startswith("decoder")])
+    return encoder, decoder
+
+
+def replicated_gradients(model, surrogate, x, runs, seed=0):
+    """`gradients` of the mean of ``surrogate(model, x, generator)`` over ``x``, each ``[runs, ...]``, of new noise."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [gradients(model, surrogate(model, x, generator).mean()) for _ in range(runs)]
+    return tuple(torch.stack(part) for part in zip(*pairs, strict=True))
+
+
+def rows_seen(network):
+    """A list that grows by a number of rows each time ``network`` is evaluated."""
+    rows: list[int] = []
+
+    def count(_: nn.Module, arguments: tuple[torch.Tensor, ...], __: torch.Tensor) -> None:
+        rows.append(arguments[0].shape[:-1].numel())
+
+    network.register_forward_hook(count)
+    return rows

@@ -1,0 +1,507 @@
+"""Training: the same result whenever it is stopped, the best weights kept, and no harm done by what goes wrong."""
+
+import dataclasses
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_trainings import VARIANTS, are_equal, log_of, result_of, tiny
+from torch import nn
+
+from course_lib import datasets
+from course_lib.training import load_checkpoint, loop, processes, train
+from course_lib.training.evaluation import evaluate
+from course_lib.training.loop import _Training, choose_device, tensorboard
+
+CPU = torch.device("cpu")
+
+
+def at_step(monkeypatch, number, act):
+    """Do something in the middle of a step: the weights have been changed, and the step is not counted yet."""
+    calls = []
+
+    def mean(part):
+        calls.append(1)
+        if len(calls) == number:
+            act()
+        return part
+
+    monkeypatch.setattr(processes, "mean", mean)
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+# What a training computes
+
+
+@pytest.mark.parametrize("preset", VARIANTS.values(), ids=VARIANTS)
+def test_the_same_preset_gives_the_same_result_bit_for_bit(preset, tmp_path):
+    once, again = (result_of(train(preset, tmp_path / name, device="cpu")) for name in ("once", "again"))
+    assert are_equal(once, again)
+
+
+def test_another_seed_gives_another_result(tmp_path):
+    weights = [load_file(train(tiny(seed=seed), tmp_path / str(seed), device="cpu")) for seed in (0, 1)]
+    assert not any(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_training_neither_uses_nor_moves_the_global_generator(tmp_path):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = train(tiny(epochs=1), tmp_path / "first", device="cpu")
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(1)
+    assert are_equal(result_of(first), result_of(train(tiny(epochs=1), tmp_path / "second", device="cpu")))
+
+
+def test_a_trained_model_beats_the_best_model_without_latent_variables(tmp_path):
+    digits = datasets.load("digits")
+    model, _ = load_checkpoint(train(tiny(epochs=20), tmp_path, device="cpu"))
+    found = evaluate(model, "digits", split="validation", n_samples=100).per_image
+    # Independent pixels, each with its mean over the training images: their log p(x) is known exactly.
+    x = datasets.fixed_binarization(digits.validation).flatten(1).double()
+    mean = digits.train.flatten(1).double().mean(0).clamp(1e-3, 1 - 1e-3)
+    gain = found - (torch.xlogy(x, mean) + torch.xlogy(1 - x, 1 - mean)).sum(1)
+    assert gain.mean() > 10 * gain.std() / math.sqrt(len(gain))
+
+
+def test_the_log_has_the_mean_bound_of_the_batches_since_the_last_validation(tmp_path, monkeypatch):
+    bounds = []
+    monkeypatch.setattr(processes, "mean", lambda part: bounds.append(part) or part)
+    heard = []
+    weights = train(tiny(epochs=5, validate_every=2), tmp_path, device="cpu", on_record=heard.append)
+    assert [(line["epoch"], line["step"]) for line in heard] == [(2, 24), (4, 48), (5, 60)]
+    assert [line["bound"] for line in heard] == [
+        float(torch.stack(part).mean()) for part in (bounds[:24], bounds[24:48], bounds[48:])
+    ]
+    assert log_of(weights) == [{name: line[name] for name in line if name != "seconds"} for line in heard]
+
+
+def test_the_card_says_what_was_done(tmp_path):
+    preset = tiny(seed=4)
+    weights = train(preset, tmp_path, device="cpu")
+    _, card = load_checkpoint(weights)
+    best = max(log_of(weights), key=lambda line: line["validation"])
+    assert card["name"] == card["preset"] == "tiny"
+    assert card["settings"] == preset.settings()
+    assert (card["seed"], card["epochs"], card["processes"]) == (4, best["epoch"], 1)
+    assert card["device"].startswith("cpu")
+    assert card["metrics"]["validation"]["log_likelihood"]["value"] == best["validation"]
+    assert card["versions"]["torch"] == torch.__version__
+
+
+def test_the_averaged_weights_are_what_is_saved(tmp_path, monkeypatch):
+    preset = tiny(ema=0.9, epochs=1)
+    path = []
+    take_step = _Training.take_step
+    monkeypatch.setattr(
+        _Training,
+        "take_step",
+        lambda run: (take_step(run), path.append([p.detach().clone() for p in run.model.parameters()])),
+    )
+    saved = load_checkpoint(train(preset, tmp_path, device="cpu"))[0]
+    average = path[0]
+    for weights in path[1:]:
+        average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+    # Each of 12 averagings rounds a few times, and weights are below 10: far less than the weights moved.
+    for mine, expected, last in zip(saved.parameters(), average, path[-1], strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=12 * 4 * 10 * torch.finfo(torch.float32).eps)
+        assert not torch.allclose(mine, last, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax)])
+def test_the_preset_names_the_optimizer(name, kind, tmp_path):
+    assert type(_Training(tiny(optimizer=name), tmp_path, CPU, False, None).optimizer) is kind
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [("constant", lambda t: 0.01), ("cosine", lambda t: 0.01 * (1 + math.cos(math.pi * t / 24)) / 2)],
+)
+def test_the_learning_rate_follows_its_schedule(schedule, expected, tmp_path):
+    run = _Training(tiny(schedule=schedule, learning_rate=0.01, epochs=2), tmp_path, CPU, False, None)
+    for step in range(24):
+        run.take_step()
+        (group,) = run.optimizer.param_groups
+        assert group["lr"] == pytest.approx(expected(step), rel=1e-12)
+
+
+def test_the_warm_up_grows_to_one_and_stays_there(tmp_path, monkeypatch):
+    warmths = []
+    monkeypatch.setattr(loop, "warmed_up", lambda bound, warmth: warmths.append(warmth) or bound)
+    train(tiny(kl_warm_up=3, epochs=5, batch_size=600), tmp_path, device="cpu")
+    assert warmths == pytest.approx([1 / 4] * 2 + [2 / 4] * 2 + [3 / 4] * 2 + [1] * 4)
+
+
+def test_every_epoch_takes_each_image_at_most_once_and_in_another_order(tmp_path):
+    run = _Training(tiny(), tmp_path, CPU, False, None)
+    first, second = run._order(0), run._order(1)
+    assert first.sort().values.equal(torch.arange(1297))
+    assert second.sort().values.equal(torch.arange(1297))
+    assert not first.equal(second)
+
+
+# Which weights are kept
+
+
+def pretend(monkeypatch, *values):
+    """Let validation find these values, one after another."""
+    left = list(values)
+
+    def log_likelihood(model, x, *_, **__):
+        return dataclasses.make_dataclass("Evidence", ["per_image"])(torch.full((len(x),), left.pop(0)).double())
+
+    monkeypatch.setattr(loop, "log_likelihood", log_likelihood)
+
+
+def test_the_weights_that_validate_best_are_kept(tmp_path, monkeypatch):
+    preset = tiny(schedule="constant", epochs=5)
+    at_epoch_2 = train(dataclasses.replace(preset, epochs=2), tmp_path / "two", device="cpu").read_bytes()
+    pretend(monkeypatch, -30.0, -20.0, -25.0, -20.0, -21.0)
+    weights = train(preset, tmp_path / "five", device="cpu")
+    assert weights.read_bytes() == at_epoch_2
+    assert load_checkpoint(weights)[1]["epochs"] == 2
+
+
+def test_training_stops_after_as_many_validations_without_a_best_as_the_patience(tmp_path, monkeypatch):
+    pretend(monkeypatch, -30.0, -29.0, -29.5, -28.0, -28.0, -28.5, -1.0)
+    weights = train(tiny(patience=2, epochs=7), tmp_path, device="cpu")
+    assert [line["validation"] for line in log_of(weights)] == [-30.0, -29.0, -29.5, -28.0, -28.0, -28.5]
+    assert load_checkpoint(weights)[1]["epochs"] == 4
+
+
+def test_training_never_looks_at_the_test_images(tmp_path, monkeypatch):
+    class Untested:
+        def __init__(self, data):
+            self._data = data
+
+        def __getattr__(self, name):
+            assert not name.startswith("test"), "training looked at the test images"
+            return getattr(self._data, name)
+
+    load = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda name: Untested(load(name)))
+    train(tiny(epochs=1), tmp_path, device="cpu")
+    with pytest.raises(AssertionError, match="looked at the test"):
+        evaluate(load_checkpoint(tmp_path / "tiny.safetensors")[0], "digits", n_samples=2)
+
+
+# Stopping and going on
+
+
+@pytest.mark.parametrize("preset", VARIANTS.values(), ids=VARIANTS)
+def test_a_training_interrupted_amid_steps_resumes_to_the_same_result(preset, tmp_path, monkeypatch):
+    whole = result_of(train(preset, tmp_path / "whole", device="cpu"))
+    broken = tmp_path / "broken"
+    for step in (1, 4, 25):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(KeyboardInterrupt, match=r"is saved: go on with --resume\.$"),
+        ):
+            at_step(patch, step, ctrl_c)
+            train(preset, broken, device="cpu", resume=True)
+    assert are_equal(whole, result_of(train(preset, broken, device="cpu", resume=True)))
+    assert sorted(os.listdir(broken)) == sorted(os.listdir(tmp_path / "whole"))
+
+
+def test_an_interruption_says_at_which_step(tmp_path, monkeypatch):
+    at_step(monkeypatch, 7, ctrl_c)
+    with pytest.raises(KeyboardInterrupt, match=r"^Step 7 of 36 is saved: go on with --resume\.$"):
+        train(tiny(), tmp_path, device="cpu")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path, monkeypatch):
+    def twice():
+        ctrl_c()
+        ctrl_c()
+
+    at_step(monkeypatch, 7, twice)
+    with pytest.raises(KeyboardInterrupt, match=r"^Step 1 of 36 is saved: go on with --resume\.$"):
+        train(tiny(), tmp_path, device="cpu")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# Forks trainings and kills them. To start each anew would take seconds for all that torch imports until its first step.
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from course_lib.training import Preset, loop, train
+
+loop._SAVE_EVERY = 0.0
+preset, chance = Preset(**eval(sys.argv[1])), random.Random(0)
+
+def start(folder):
+    if child := os.fork():
+        return child
+    train(preset, folder, device="cpu", resume=True)
+    os._exit(0)
+
+train(preset, "whole", device="cpu")
+state = Path("broken/tiny.state")
+for _ in range(12):
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    child = start("broken")
+    # One save for certain; then any moment, that of a save included.
+    while (not state.exists() or state.stat().st_mtime_ns == before):
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.02))
+    os.kill(child, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os.waitpid(start("broken"), 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_training_killed_again_and_again_resumes_to_the_same_result(tmp_path):
+    preset = tiny(epochs=25, ema=0.9, batch_size=300)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, repr(preset.settings())],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("-9") >= 3
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert are_equal(result_of(whole / "tiny.safetensors"), result_of(broken / "tiny.safetensors"))
+    assert sorted(os.listdir(whole)) == sorted(os.listdir(broken))
+    load_checkpoint(broken / "tiny.safetensors")
+
+
+def test_to_resume_where_nothing_was_saved_is_to_start(tmp_path):
+    started, resumed = (result_of(train(tiny(epochs=1), tmp_path / str(r), device="cpu", resume=r)) for r in (0, 1))
+    assert are_equal(started, resumed)
+
+
+@pytest.mark.parametrize("preset", [tiny(epochs=1), VARIANTS["stopped early"]], ids=["at its end", "early"])
+def test_to_resume_a_finished_training_changes_nothing(preset, tmp_path, monkeypatch):
+    weights = train(preset, tmp_path, device="cpu")
+    assert (len(log_of(weights)) < preset.epochs) == (preset.patience > 0)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(_Training, "take_step", lambda run: pytest.fail("a step was taken"))
+    assert train(preset, tmp_path, device="cpu", resume=True) == tmp_path / "tiny.safetensors"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("resume, lost", [(False, None), (False, ".state"), (True, ".state")])
+def test_an_earlier_training_is_not_written_over(resume, lost, tmp_path):
+    weights = train(tiny(epochs=1), tmp_path, device="cpu")
+    if lost:
+        weights.with_suffix(lost).unlink()
+    before = weights.read_bytes()
+    with pytest.raises(FileExistsError, match=r"holds a training of tiny: .*choose another folder, or rem") as told:
+        train(tiny(epochs=1, seed=1), tmp_path, device="cpu", resume=resume)
+    assert "\n" not in str(told.value)
+    assert ("--resume" in str(told.value)) == (lost is None)
+    assert weights.read_bytes() == before
+
+
+def test_to_resume_with_other_settings_is_refused(tmp_path):
+    train(tiny(epochs=1), tmp_path, device="cpu")
+    with pytest.raises(ValueError, match=r"tiny\.state was begun with another k, epochs: resume with the same"):
+        train(tiny(epochs=2, k=2), tmp_path, device="cpu", resume=True)
+
+
+def test_a_setting_that_is_newer_than_the_state_has_its_default(tmp_path, monkeypatch):
+    at_step(monkeypatch, 3, ctrl_c)
+    without = {name: value for name, value in tiny().settings().items() if name != "patience"}
+    with monkeypatch.context() as older, pytest.raises(KeyboardInterrupt):
+        older.setattr("course_lib.training.Preset.settings", lambda _: without)
+        train(tiny(), tmp_path, device="cpu")
+    assert train(tiny(), tmp_path, device="cpu", resume=True).exists()
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (lambda state: state.write_bytes(state.read_bytes()[:999]), "is damaged, or no state of a training: remove it"),
+        (lambda state: state.write_bytes(b""), "is damaged, or no state of a training: remove it"),
+        (lambda state: state.write_bytes(b"\x80\x04garbage"), "is damaged, or no state of a training: remove it"),
+        (
+            lambda state: state.write_bytes(state.with_suffix(".safetensors").read_bytes()),
+            "is damaged, or no state of a training: remove it",
+        ),
+        (
+            lambda state: state.write_bytes(state.read_bytes().replace(b"model.encoder.0", b"model.encodes.0")),
+            "is of another version of the course: remove it",
+        ),
+        (
+            lambda state: state.write_bytes(state.read_bytes().replace(b'patience', b'pattence')),
+            "is of another version of the course: remove it",
+        ),
+    ],
+    ids=["cut", "empty", "garbage", "other tensors", "other names", "other settings"],
+)  # fmt: skip
+def test_a_state_that_cannot_be_read_is_one_sentence(spoil, complaint, tmp_path):
+    weights = train(tiny(epochs=1), tmp_path, device="cpu")
+    spoil(tmp_path / "tiny.state")
+    with pytest.raises(ValueError, match=complaint) as told:
+        train(tiny(epochs=1), tmp_path, device="cpu", resume=True)
+    assert str(tmp_path / "tiny.state") in str(told.value)
+    assert "\n" not in str(told.value)
+    load_checkpoint(weights)
+
+
+# What goes wrong
+
+
+def is_finite(file: Path) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
+
+
+@pytest.mark.parametrize("batch_size", [100, 1297])
+def test_a_huge_learning_rate_is_one_sentence_and_saves_no_nan(batch_size, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 0.0)
+    with pytest.raises(FloatingPointError, match=r"^training of tiny has diverged by step .* below 1e\+30\.$") as told:
+        train(tiny(learning_rate=1e30, batch_size=batch_size), tmp_path, device="cpu")
+    assert "\n" not in str(told.value)
+    assert all(is_finite(file) for file in tmp_path.glob("tiny.s*"))
+
+
+@pytest.mark.parametrize("step", [13, 20, 24, 36])
+def test_the_best_weights_and_the_last_state_survive_a_nan(step, tmp_path, monkeypatch):
+    """Wherever it comes up: before a save, before a validation, or in the last step, after its bound was computed."""
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 0.0)
+    take_step = _Training.take_step
+
+    def poisoned(run):
+        take_step(run)
+        if run.step == step:
+            next(run.model.parameters()).data[0, 0] = math.nan
+
+    monkeypatch.setattr(_Training, "take_step", poisoned)
+    with pytest.raises(FloatingPointError, match=rf"by step {step}: .*; the best weights so far are in .*tiny\.safe"):
+        train(tiny(), tmp_path, device="cpu")
+    assert is_finite(tmp_path / "tiny.safetensors")
+    assert is_finite(tmp_path / "tiny.state")
+    _, card = load_checkpoint(tmp_path / "tiny.safetensors")
+    assert card["epochs"] <= (step - 1) // 12
+
+
+def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
+    whole = result_of(train(tiny(), tmp_path / "whole", device="cpu"))
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 0.0)
+    left = [1] * 20
+
+    def fsync(_):
+        if not left:
+            raise OSError(28, "No space left on device")
+        left.pop()
+
+    with (
+        monkeypatch.context() as full,
+        pytest.raises(OSError, match=r"^cannot write .* \(No space left on dev") as told,
+    ):
+        full.setattr(os, "fsync", fsync)
+        train(tiny(), tmp_path / "full", device="cpu")
+    assert "\n" not in str(told.value)
+    load_checkpoint(tmp_path / "full" / "tiny.safetensors")
+    assert are_equal(whole, result_of(train(tiny(), tmp_path / "full", device="cpu", resume=True)))
+    assert sorted(os.listdir(tmp_path / "full")) == sorted(os.listdir(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(
+    "settings, complaint",
+    [
+        ({"batch_size": 2_000}, "a batch of 2000 is more than the 1297 images of digits"),
+        ({"arguments": {}}, r"images must have shape \[batch, ...\] with 784 numbers an image; got \[1, 1, 8, 8\]"),
+        ({"data": "letters"}, "there is no data set 'letters'"),
+    ],
+)
+def test_a_preset_that_does_not_fit_its_data_is_one_sentence(settings, complaint, tmp_path):
+    with pytest.raises(ValueError, match=complaint) as told:
+        train(dataclasses.replace(tiny(), **settings), tmp_path, device="cpu")
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:", "cuda:x", "cuda:²", "mps:0", "CPU"])
+def test_an_unknown_device_is_one_sentence(name):
+    with pytest.raises(ValueError, match=f"^there is no device '{name}': choose auto, cpu, cuda, cuda:1 or mps"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_a_device_that_is_not_there_is_one_sentence(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"^torch finds no device '{name}' on this machine: choose auto or cpu"):
+        choose_device(name)
+    assert choose_device("auto") == CPU
+
+
+def test_auto_is_the_fastest_device_and_a_number_too_high_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cuda")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="torch finds no device 'cuda:2'"):
+        choose_device("cuda:2")
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ValueError, match="each process has a GPU of its own: choose cuda and not 'cuda:1'"):
+        choose_device("cuda:1")
+
+
+# What one sees
+
+
+def test_training_is_silent_where_nobody_looks(tmp_path, capfd):
+    train(tiny(epochs=1), tmp_path, device="cpu")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_in_a_terminal_the_bar_shows_the_bound_and_the_validation(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(loop, "_LOOK_EVERY", 1)
+    train(tiny(epochs=2), tmp_path, device="cpu")
+    shown = screen.getvalue()
+    assert "tiny: 100%" in shown
+    assert "24/24" in shown
+    assert "bound -" in shown
+    assert "validation -" in shown
+
+
+def test_tensorboard_shows_the_log(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    weights = train(tiny(epochs=2), tmp_path, device="cpu", on_record=tensorboard(tmp_path / "events"))
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    lines = log_of(weights)
+    for name in ("bound", "validation"):
+        shown = [(event.step, event.value) for event in events.Scalars(name)]
+        # Events are float32.
+        assert shown == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines]
+
+
+def test_without_tensorboard_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r"^TensorBoard is not installed: `python -m pip install tensorboard`\.$"):
+        tensorboard(tmp_path / "events")
+    assert not (tmp_path / "events").exists()
+
+
+def test_the_output_starts_at_the_mean_image(tmp_path):
+    model = _Training(tiny(), tmp_path, CPU, False, None).model
+    last = model.decoder[-1]
+    assert isinstance(last, nn.Linear)
+    mean = datasets.load("digits").train.flatten(1).mean(0)
+    torch.testing.assert_close(last.bias.detach().sigmoid(), mean.clamp(1e-3, 1 - 1e-3), rtol=1e-4, atol=1e-6)

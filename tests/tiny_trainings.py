@@ -1,0 +1,51 @@
+"""Trainings that are over in a moment, for the tests of all that trains."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from course_lib.training import Preset
+
+VAE = {"data_dim": 64, "hidden": [20], "latent_dim": 3}
+TWO_LAYERS = {"data_dim": 64, "hidden": [[20], [10]], "latent_dims": [4, 2]}
+
+
+def tiny(**settings) -> Preset:
+    """12 steps an epoch on digits."""
+    ours = {"arguments": VAE, "epochs": 3, "learning_rate": 3e-3, "validation_samples": 5}
+    return Preset("tiny", "digits", **(ours | settings))
+
+
+VARIANTS = {
+    "adam": tiny(),
+    "adamax, constant": tiny(optimizer="adamax", schedule="constant"),
+    "average": tiny(ema=0.9),
+    "warm-up": tiny(kl_warm_up=2, k=5),
+    "bfloat16": tiny(precision="bfloat16"),
+    "two layers": tiny(model="TwoLayerVAE", arguments=TWO_LAYERS, k=3, gradient="doubly-reparameterized"),
+    # Steps too small to change a weight, so that no validation is better than the first.
+    "stopped early": tiny(epochs=6, learning_rate=1e-30, patience=2),
+    "all at once": tiny(
+        optimizer="adamax", ema=0.9, kl_warm_up=1, precision="bfloat16", k=2, epochs=10, batch_size=300, seed=3
+    ),
+}
+
+
+def log_of(weights: Path) -> list[dict]:
+    """The lines of the log, without the one thing that differs each time."""
+    lines = weights.with_suffix(".jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def result_of(weights: Path) -> tuple[bytes, list[dict], dict[str, torch.Tensor]]:
+    """All that a training computed: its best weights, its log, and where it came to."""
+    return weights.read_bytes(), log_of(weights), load_file(weights.with_suffix(".state"))
+
+
+def are_equal(one: tuple, other: tuple) -> bool:
+    """Whether two trainings computed the same, bit for bit."""
+    *a, state_a = one
+    *b, state_b = other
+    return a == b and state_a.keys() == state_b.keys() and all(state_a[n].equal(state_b[n]) for n in state_a)
