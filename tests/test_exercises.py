@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import softplus
 
 from course_lib.estimates import Estimate
-from course_lib.exercises import notebook_01, notebook_02
+from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04
 from course_lib.exercises.verdict import Verdict
 from course_lib.projects import (
     Project,
@@ -20,6 +22,7 @@ from course_lib.projects import (
     scaled,
 )
 
+NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04)
 PLAN = Project.example()
 TAIL = float(completion_law(PLAN).sf(70))
 HOUSE = Project({"frame": 20, "roof": 10, "pipes": 12}, {"roof": ["frame"], "pipes": ["frame"]})
@@ -55,6 +58,56 @@ def mean_weight(proposal, late, power=1):
 
 def ratios(t, p, q):
     return np.log(q / p) + t / q - t / p
+
+
+def weighted_loss(weight, sign=-1.0):
+    def loss(log_p, log_q):
+        log_w = log_p - log_q
+        return sign * (weight(log_w) * log_w).sum(0).mean()
+
+    return loss
+
+
+def normalized(log_w, axis=0):
+    return torch.softmax(log_w, axis).detach()
+
+
+def log_mean_exp(log_w):
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def mean_and_error(error):
+    return lambda a, b: ((b - a).mean(), error(a, b))
+
+
+def parts(model, x, z):
+    return model.log_conditional(x, z), model.log_prior(z), model.posterior(x).log_prob(z)
+
+
+def weights_from(combine):
+    return lambda model, x, z: combine(*parts(model, x, z))
+
+
+def divergence(fraction=lambda m, s, m0, s0: (s**2 + (m - m0) ** 2) / (2 * s0**2), constant=0.5, factor=1.0):
+    return lambda m, s, m0, s0: (factor * torch.log(s0 / s) + fraction(m, s, m0, s0) - constant).sum(-1)
+
+
+def noisy(noise=torch.randn, scale=lambda std: std):
+    return lambda mean, std, k: mean + scale(std) * noise(k, *mean.shape, dtype=mean.dtype)
+
+
+def log_bits(x, logits):
+    return (x * logits - softplus(logits)).sum(-1)
+
+
+def through_probabilities(x, logits):
+    p = torch.sigmoid(logits)
+    return (x * p.log() + (1 - x) * (1 - p).log()).sum(-1).mean(0)
+
+
+def shapes(**changed):
+    right = {"flattened": (20, 784), "hidden": (20, 200), "output": (20, 100), "std": (20, 50)}
+    return tuple((right | {"z": (5, 20, 50), "logits": (5, 20, 784)} | changed).values())
 
 
 # check -> (right answers, [(wrong answers, words of the hint that names the mistake)])
@@ -198,7 +251,265 @@ CASES = {
             ((HOUSE, 150, HOUSE_ESTIMATE.value), "should be what importance_sampling"),
         ],
     ),
+    notebook_03.log_weights: (
+        [weights_from(lambda likelihood, prior, q: likelihood + prior - q)],
+        [
+            (weights_from(lambda likelihood, prior, q: likelihood - q), "the prior is missing"),
+            (weights_from(lambda likelihood, prior, q: likelihood), "integrand under the prior"),
+            (weights_from(lambda likelihood, prior, q: likelihood + prior), "that is log p(x, z)"),
+            (weights_from(lambda likelihood, prior, q: prior - q), "the image itself is missing"),
+            (weights_from(lambda likelihood, prior, q: likelihood + prior + q), "do not add it"),
+            (weights_from(lambda likelihood, prior, q: q - likelihood - prior), "change the sign"),
+            (weights_from(lambda likelihood, prior, q: (likelihood + prior - q).exp()), "return their logarithms"),
+            (weights_from(lambda likelihood, prior, q: (likelihood + prior - q).mean(0)), "already the ELBO"),
+            (weights_from(lambda likelihood, prior, q: log_mean_exp(likelihood + prior - q)), "log of the mean"),
+            (weights_from(lambda likelihood, prior, q: (likelihood + prior) / q), "not / log q(z|x)"),
+            (weights_from(lambda likelihood, prior, q: likelihood * prior / q), "are added and subtracted"),
+            (lambda model, x, z: model.log_weights(x, 4), "draw no new ones"),
+            (weights_from(lambda likelihood, prior, q: (likelihood + prior - q).sum()), "one log-weight for each"),
+            (weights_from(lambda likelihood, prior, q: 2 * likelihood), "should be"),
+            (weights_from(lambda likelihood, prior, q: -90.0), "return a tensor"),
+        ],
+    ),
+    notebook_03.kl_gaussians: (
+        [
+            divergence(),
+            lambda m, s, m0, s0: torch.distributions.kl_divergence(
+                torch.distributions.Normal(m, s), torch.distributions.Normal(m0, s0)
+            ).sum(-1),
+        ],
+        [
+            (
+                lambda m, s, m0, s0: divergence()(m[..., None], s[..., None], m0[..., None], s0[..., None]),
+                "they add up",
+            ),
+            (lambda m, s, m0, s0: divergence()(m, s, m0, s0) / m.shape[-1], "instead of averaging"),
+            (lambda m, s, m0, s0: divergence()(m, s, m0, s0).sum(), "last axis only"),
+            (lambda m, s, m0, s0: divergence()(m0, s0, m, s), "the other way round"),
+            (divergence(constant=0.0), "-1/2 of each dimension is missing"),
+            (divergence(constant=-0.5), "not +1/2"),
+            (divergence(factor=-1.0), "upside down"),
+            (divergence(factor=2.0), "no factor 2"),
+            (divergence(lambda m, s, m0, s0: (s + (m - m0) ** 2) / (2 * s0)), "square std"),
+            (divergence(lambda m, s, m0, s0: (s**2 + m - m0) / (2 * s0**2)), "has to be squared"),
+            (divergence(lambda m, s, m0, s0: (s**2 + (m - m0) ** 2) / 2 * s0**2), "denominator in parentheses"),
+            (divergence(lambda m, s, m0, s0: (s**2 + (m - m0) ** 2) / s0**2), "a 2 is missing"),
+            (lambda m, s, m0, s0: divergence(constant=0.0)(m, s, m0, s0) - 0.5, "before the sum"),
+            (divergence(factor=3.0), "should be"),
+            (lambda m, s, m0, s0: m[:2, 0], "one divergence for each image"),
+        ],
+    ),
+    notebook_03.shapes: (
+        [shapes(), tuple(map(list, shapes())), tuple(map(torch.Size, shapes()))],
+        [
+            (shapes(flattened=784), "shape of the whole batch"),
+            (shapes(flattened=(15680,)), "the batch stays"),
+            (shapes(hidden=(784, 200)), "layer's weights"),
+            (shapes(hidden=(20, 150)), "in order"),
+            (shapes(hidden=(200,)), "hidden: that is the shape for a single image; the batch stays"),
+            (shapes(output=(20, 150)), "leaves the second layer"),
+            (shapes(output=(20, 50)), "two numbers for each latent dimension"),
+            (shapes(std=(20, 100)), "split into 50 means and 50 scales"),
+            (shapes(std=(20, 50, 50)), "diagonal Gaussian"),
+            (shapes(std=(50,)), "std: that is the shape for a single image"),
+            (shapes(z=(20, 5, 50)), "samples lead"),
+            (shapes(z=(5, 50)), "z_shape: that is the shape for a single image"),
+            (shapes(logits=(20, 784)), "last axis alone"),
+            (shapes(logits=(100, 784)), "not merged"),
+            (shapes(output=(20, 64)), "`output` is not (20, 64): follow the figure above, with 20 in place of 32."),
+            (shapes(z=(50, 5)), "and the 5 draws in front"),
+        ],
+    ),
+    notebook_03.draw: (
+        [
+            noisy(),
+            lambda mean, std, k: torch.distributions.Normal(mean, std).rsample((k,)),
+            lambda mean, std, k: torch.randn(k, *mean.shape) * std + mean,
+        ],
+        [
+            (lambda mean, std, k: torch.distributions.Normal(mean, std).sample((k,)), "no gradient flows"),
+            (lambda mean, std, k: noisy()(mean, std, k).detach(), "no gradient flows"),
+            (noisy(noise=torch.rand), "uniform"),
+            (noisy(scale=lambda std: std**2), "not to be squared"),
+            (noisy(scale=lambda std: std.sqrt()), "no square root"),
+            (lambda mean, std, k: (mean + std * torch.randn(mean.shape)).expand(k, -1, -1), "draws are alike"),
+            (lambda mean, std, k: mean + std * torch.randn(k, 1, mean.shape[-1]), "share their noise"),
+            (lambda mean, std, k: mean + std * torch.randn(k, len(mean), 1), "share their noise"),
+            (lambda mean, std, k: mean + std * torch.randn(mean.shape), "k draws for each Gaussian"),
+            (lambda mean, std, k: noisy()(mean.detach(), std, k), "does not reach `mean`"),
+            (lambda mean, std, k: noisy()(mean, std.detach(), k), "does not reach `std`"),
+            (lambda mean, std, k: std + mean * torch.randn(k, *mean.shape), "mean and std swapped"),
+            (lambda mean, std, k: (mean + std) * torch.randn(k, *mean.shape), "Only std multiplies"),
+            (lambda mean, std, k: std * torch.randn(k, *mean.shape), "is the mean left out"),
+            (noisy(scale=lambda std: 3 * std), "times as widely"),
+            (lambda mean, std, k: 0.5, "return a tensor"),
+        ],
+    ),
+    notebook_03.terms: (
+        [("c", "d", "b", "a", "c"), ("C", "D", "B", " A", "c")],
+        [
+            (("b", "d", "b", "a", "c"), "b draws the codes"),
+            (("e", "d", "b", "a", "c"), "e is the whole bound"),
+            (("c", "e", "b", "a", "c"), "what is subtracted there"),
+            (("c", "d", "a", "a", "c"), "the encoder is a function"),
+            (("c", "d", "b", "d", "c"), "the network itself ran in a"),
+            (("c", "d", "b", "a", "b"), "theta are the decoder's"),
+            (("c", "d", "b", "a", "d"), "no parameters"),
+            (("a", "d", "b", "a", "c"), "a only runs the encoder"),
+            (("d", "d", "b", "a", "c"), "the other term"),
+            (("c", "a", "b", "a", "c"), "the prior enters in a later line"),
+            (("c", "b", "b", "a", "c"), "takes no draws"),
+            (("c", "c", "b", "a", "c"), "p(z) is not in it"),
+            (("c", "d", "d", "a", "c"), "no draw in it"),
+            (("c", "d", "e", "a", "c"), "e only subtracts; its chance"),
+            (("c", "d", "b", "c", "c"), "c runs the decoder"),
+            (("c", "d", "b", "e", "c"), "the encoder ran before"),
+            (("c", "d", "b", "a", "z = q.rsample(1)"), "one of the letters"),
+        ],
+    ),
+    notebook_03.expected_log_likelihood: (
+        [
+            lambda x, logits: log_bits(x, logits).mean(0),
+            lambda x, logits: torch.distributions.Bernoulli(logits=logits).log_prob(x).sum(-1).mean(0),
+        ],
+        [
+            (
+                lambda x, logits: torch.distributions.Bernoulli(torch.sigmoid(logits).mean(0)).log_prob(x).sum(-1),
+                "log-likelihood of the mean image",
+            ),
+            (lambda x, logits: log_bits(x, logits.mean(0)), "averages the logits first"),
+            (lambda x, logits: log_mean_exp(log_bits(x, logits)), "log of the mean likelihood"),
+            (log_bits, "mean over the first axis"),
+            (lambda x, logits: log_bits(x, logits).sum(0), "are added up"),
+            (lambda x, logits: log_bits(x, logits).mean(0) / x.shape[-1], "sum over pixels"),
+            (lambda x, logits: log_bits(x[..., None], logits[..., None]).mean(0), "single pixels"),
+            (lambda x, logits: log_bits(x, logits).mean(), "averages over the batch"),
+            (lambda x, logits: -log_bits(x, logits).mean(0), "that is the loss"),
+            (lambda x, logits: (x * logits).sum(-1).mean(0), "softplus(logits) is missing"),
+            (lambda x, logits: (x * logits - softplus(-logits)).sum(-1).mean(0), "no minus inside softplus"),
+            (lambda x, logits: (x * (logits - softplus(logits))).sum(-1).mean(0), "x multiplies only the logit"),
+            (lambda x, logits: (x * logits - (1 - x) * softplus(logits)).sum(-1).mean(0), "take away the 1 - x"),
+            (lambda x, logits: log_bits(x, logits).mean(1), "the L codes are axis 0"),
+            (through_probabilities, "do not go through probabilities"),
+            (lambda x, logits: log_bits(x, 2 * logits).mean(0), "should be"),
+            (lambda x, logits: logits[0, :2, 0], "one number for each image"),
+        ],
+    ),
+    notebook_03.gradient_variance: (
+        [lambda v, e, m, n: v / m + e / (m * n)],
+        [
+            (lambda v, e, m, n: (v + e) / (m * n), "L divides only the noise"),
+            (lambda v, e, m, n: v / m + e / n, "M divides both"),
+            (lambda v, e, m, n: v + e / (m * n), "the choice of images averages out over M too"),
+            (lambda v, e, m, n: (v / m + e) / n, "draws share their image"),
+            (lambda v, e, m, n: v + e / n, "one image's"),
+            (lambda v, e, m, n: (v + e) / m, "averaged over its L draws"),
+            (lambda v, e, m, n: (v / n + e) / m, "wrong way round"),
+            (lambda v, e, m, n: math.sqrt((v + e / n) / m), "standard deviation"),
+            (lambda v, e, m, n: (v + e / n) / m**2, "an Mth of the variance"),
+            (lambda v, e, m, n: (v + e / n**2) / m, "an Lth squared"),
+            (lambda v, e, m, n: 0.5, "but for V_x = 1"),
+            (lambda v, e, m, n: v * e, "the answer is"),
+        ],
+    ),
+    notebook_04.iwae_bound: (
+        [log_mean_exp, lambda w: (w - w.max(0).values).exp().mean(0).log() + w.max(0).values],
+        [
+            (lambda w: w.mean(0), "mean of the logs"),
+            (lambda w: torch.logsumexp(w, 0), "lower by log k"),
+            (lambda w: torch.logsumexp(w, 1) - math.log(w.shape[1]), "average over axis 0"),
+            (lambda w: log_mean_exp(w).exp(), "mean weight itself"),
+            (lambda w: w.exp().mean(0).log(), "is 0 in float32"),
+            (lambda w: log_mean_exp(w).mean(), "one bound for each image"),
+            (lambda w: log_mean_exp(w) - 1, "my first image"),
+            (lambda w: log_mean_exp(w).clamp(min=-50), "something else"),
+        ],
+    ),
+    notebook_04.too_good: (
+        [-78.2 - math.log(5000), -86.72],
+        [
+            (-78.2, "what was printed"),
+            (-78.2 + math.log(5000), "goes down"),
+            (-78.2 / 5000, "loses log K"),
+            (-78.2 - math.log10(5000), "natural logarithms"),
+            (-80.0, "K times their mean"),
+        ],
+    ),
+    notebook_04.samples_needed: (
+        [lambda v, gap: v / (2 * gap), lambda v, gap: math.ceil(v / (2 * gap))],
+        [
+            (lambda v, gap: v / gap, "the half is missing"),
+            (lambda v, gap: v / (2 * gap**2), "no square"),
+            (lambda v, gap: math.sqrt(v) / (2 * gap), "root of the variance"),
+            (lambda v, gap: 150, "8 and 0.5"),
+            (lambda v, gap: 2 * v, "150 samples"),
+        ],
+    ),
+    notebook_04.iwae_loss: (
+        [weighted_loss(normalized), lambda p, q: -log_mean_exp(p - q).mean()],
+        [
+            (weighted_loss(lambda w: normalized(-w)), "worst sample still gets"),
+            (weighted_loss(lambda w: torch.softmax(-w, 0)), "and the weights are not detached"),
+            (weighted_loss(lambda w: torch.softmax(w, 0)), "detach them"),
+            (weighted_loss(lambda w: normalized(w, 1)), "softmax over axis 0"),
+            (weighted_loss(normalized, sign=1.0), "the sign"),
+            (lambda p, q: -(p - q).mean(), "gradient of the ELBO"),
+            (lambda p, q: -(normalized(p - q) * (p - q)).mean(), "already sum to one"),
+            (lambda p, q: -(normalized(p - q) * (p - q)).sum(), "take their mean"),
+            (lambda p, q: -(normalized(p - q) * p).sum(0).mean(), "only one of"),
+            (lambda p, q: -(normalized(p - q) * (p - q).detach()).sum(0).mean(), "nothing is left"),
+            (lambda p, q: -(normalized(p - q) * (p - q)).sum(0), "one number"),
+            (lambda p, q: -(normalized(p - q) ** 2 * (p - q)).sum(0).mean(), "not the weighted sum"),
+        ],
+    ),
+    notebook_04.hybrid: (
+        [lambda c, kl: log_mean_exp(c) - kl],
+        [
+            (lambda c, kl: c.mean(0) - kl, "that is the ELBO"),
+            (lambda c, kl: log_mean_exp(c) + kl, "subtract it"),
+            (lambda c, kl: torch.logsumexp(c, 0) - kl, "subtract log k"),
+            (lambda c, kl: c - kl, "one number for each image"),
+            (lambda c, kl: log_mean_exp(c), "my first image"),
+        ],
+    ),
+    notebook_04.signal_to_noise: (
+        [
+            lambda g: (g.mean(0).abs() / g.std(0)).mean(),
+            lambda g: float((g.mean(0).abs() / g.std(0, correction=0)).mean()),
+        ],
+        [
+            (lambda g: (g.mean(0).abs() / g.std(0)).mean() * len(g) ** 0.5, "standard error of the mean"),
+            (lambda g: (g.mean(0).abs() / g.var(0)).mean(), "divides by the variance"),
+            (lambda g: (g.mean(0) / g.std(0)).mean(), "cancel"),
+            (lambda g: (g.std(0) / g.mean(0).abs()).mean(), "noise over signal"),
+            (lambda g: (g.abs().mean(0) / g.std(0)).mean(), "Average over runs first"),
+            (lambda g: g.mean(0).abs() / g.std(0), "average the ratios"),
+            (lambda g: g.mean(1).abs() / g.std(1), "along axis 0"),
+            (lambda g: g.mean().abs() / g.std(), "yours is"),
+        ],
+    ),
+    notebook_04.paired: (
+        [
+            mean_and_error(lambda a, b: (b - a).std() / len(a) ** 0.5),
+            mean_and_error(lambda a, b: (b - a).std(correction=0) / math.sqrt(len(a))),
+        ],
+        [
+            (mean_and_error(lambda a, b: ((a.var() + b.var()) / len(a)) ** 0.5), "two separate sets"),
+            (mean_and_error(lambda a, b: (b - a).std()), "spread of single differences"),
+            (mean_and_error(lambda a, b: (b - a).var() / len(a)), "root of it"),
+            (mean_and_error(lambda a, b: 0.0), "standard error of my differences"),
+            (lambda a, b: ((a - b).mean(), 0.1), "the sign"),
+            (lambda a, b: (b.mean(), 0.1), "mean difference of my images"),
+            (lambda a, b: float((b - a).mean()), "two numbers"),
+        ],
+    ),
 }
+
+
+# Their answers are no functions.
+NO_FUNCTIONS = (
+    notebook_02.mended, notebook_02.own_plan, notebook_03.shapes, notebook_03.terms, notebook_04.too_good,
+)  # fmt: skip
 
 
 def ask(check, answer) -> Verdict:
@@ -209,13 +520,13 @@ IDS = [check.__name__ for check in CASES]
 
 
 def test_every_check_is_covered_with_two_wrong_answers_or_more():
-    offered = {getattr(module, name) for module in (notebook_01, notebook_02) for name in module.__all__}
+    offered = {getattr(module, name) for module in NOTEBOOKS for name in module.__all__}
     assert offered == set(CASES)
     assert all(len(wrong) >= 2 for _, wrong in CASES.values())
 
 
 def test_every_check_is_used_in_its_notebook():
-    for module in (notebook_01, notebook_02):
+    for module in NOTEBOOKS:
         number = module.__name__[-2:]
         (source,) = (Path(__file__).parents[1] / "notebooks" / "source").glob(f"{number}_*.py")
         text = source.read_text(encoding="utf-8")
@@ -225,7 +536,7 @@ def test_every_check_is_used_in_its_notebook():
 @pytest.mark.parametrize("check", CASES, ids=IDS)
 @pytest.mark.parametrize("stub", [None, ..., lambda *_: None, lambda *_: ...], ids=["None", "...", "f", "f..."])
 def test_untouched_stub_is_not_attempted(check, stub):
-    if inspect.isfunction(stub) and check in (notebook_02.mended, notebook_02.own_plan):
+    if inspect.isfunction(stub) and check in NO_FUNCTIONS:
         pytest.skip("its answer is no function")
     count = len(inspect.signature(check).parameters)
     assert check(*[stub] * count).status == "not attempted"

@@ -26,6 +26,8 @@ __all__ = ["Evidence", "log_likelihood"]
 _SAMPLES_AT_ONCE = 1_000
 # Rows (samples times images) that a decoder takes at once: what fits a processor's cache, what fills a GPU.
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_000, 128_000
+# The fields of `Evidence` whose last axis is the image.
+_PER_IMAGE = ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,16 @@ class Evidence:
     __repr__ = __str__
 
     @staticmethod
+    def empty(n_images: int, n_kept: int, n_samples: int, data_dim: int) -> Evidence:
+        """Room for the results of ``n_images``, and for ``n_kept`` log-weights of each."""
+        room = {name: torch.empty(n_images, dtype=torch.float64) for name in _PER_IMAGE}
+        room["largest_log_weights"] = torch.empty(n_kept, n_images, dtype=torch.float64)
+        return Evidence(**room, n_samples=n_samples, data_dim=data_dim)
+
+    @staticmethod
     def joined(parts: list[Evidence]) -> Evidence:
         """Several batches as one."""
-        joint = {
-            name: torch.cat([getattr(part, name) for part in parts], dim=-1)
-            for name in ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
-        }
+        joint = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in _PER_IMAGE}
         return Evidence(**joint, n_samples=parts[0].n_samples, data_dim=parts[0].data_dim)
 
 
@@ -150,13 +156,17 @@ def log_likelihood(
     x = model.checked_images(x)
     rows = _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
     block = max(1, rows // min(n_samples, _SAMPLES_AT_ONCE))
-    parts = []
+    # All of the result at once: pieces of it, kept between the blocks' much larger arrays, would leave holes in memory
+    # that those no longer fit into.
+    whole = Evidence.empty(len(x), min(tail_length(n_samples), n_samples), n_samples, x.shape[1])
     with torch.inference_mode(), tqdm(total=len(x), unit=" images", disable=None if progress else True) as bar:
         for start in range(0, len(x), block):
             images = x[start : start + block]
-            parts.append(_evidence(model, images, n_samples, seed, first_image + start))
+            part = _evidence(model, images, n_samples, seed, first_image + start)
+            for name in _PER_IMAGE:
+                getattr(whole, name)[..., start : start + block] = getattr(part, name)
             bar.update(len(images))
-    return Evidence.joined(parts)
+    return whole
 
 
 def _evidence(model: LatentVariableModel, x: Tensor, n_samples: int, seed: int, first_image: int) -> Evidence:

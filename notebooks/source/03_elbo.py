@@ -1,0 +1,925 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3. The ELBO and the reparameterization trick
+#
+# How probable is an image? To answer, one has to average over everything the image might mean, and nearly every
+# meaning is wrong: a rare event, as in notebooks 1 and 2. The cure is the same, weights and a good proposal. This
+# time a neural network learns the proposal. A model with such a network is a **variational autoencoder**, VAE.
+#
+# **You will be able to**
+# - write $\log p(x)$ as an expectation, bound it from below, and say exactly how far below;
+# - name what each line of a VAE does, with the shapes;
+# - differentiate through a random draw, and measure what that is worth;
+# - train a VAE in seconds and judge what it learned;
+# - choose how many samples and how large a batch.
+#
+# **Time** about 75 minutes, with seven exercises. **You need** notebooks 1 and 2 and a little PyTorch. No GPU, no
+# network.
+
+# %%
+import copy
+import math
+
+import torch
+from course_lib import datasets
+from course_lib.estimates import Estimate, effective_sample_size
+from course_lib.exercises import notebook_03 as check
+from course_lib.vae import VAE, LinearGaussianVAE, elbo, log_likelihood, plots
+from course_lib.vae.bounds import score_function
+from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.nn.functional import softplus
+
+torch.set_num_threads(1)  # matrices this small are done before a second thread has woken up
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+# %% [markdown]
+# ## 3.1 A latent variable model
+#
+# The model makes an image $x$ in two steps. First it draws a short **code** $z$ from the **prior** $p(z)$, a standard
+# normal distribution: what to draw, how slanted, how bold. Then it draws the pixels from $p(x \mid z)$. Nobody sees
+# the code; it is *latent*. The probability of an image, its **evidence**, is an average over all codes:
+#
+# $$ p(x) = \int p(x \mid z)\, p(z)\, dz = \mathbb{E}_{p(z)}\big[p(x \mid z)\big] . $$
+#
+# An expectation, as in notebook 1. There the durations were drawn from the plan; here codes are drawn from the prior.
+#
+# We begin where the answer is known. In `LinearGaussianVAE` the "image" is four numbers,
+# $x = Wz + b + \text{noise}$, and $z$ is two. Then $x$ is Gaussian, and its density $p(x)$ has a formula. Beside it, the
+# average of $p(x \mid z)$ over 10,000 codes, as the same kind of `Estimate` that counted late projects:
+
+# %%
+model = LinearGaussianVAE.random(data_dim=4, latent_dim=2, seed=0)
+x = model.simulate(100, seed=1)  # [100, 4]
+exact = model.exact_log_likelihood(x).detach()  # [100], in nats
+
+z = model.sample_prior(10_000, seeded(0))  # [10000, 2]
+log_p = model.log_conditional(x[:1], z[:, None]).detach()  # [10000, 1]
+print(f"exact p(x) of the first image: {exact[0].exp():.6f}")
+Estimate.from_log_weights(log_p[:, 0])
+
+# %% [markdown]
+# Right within its error, and yet 10,000 draws are worth only 2,000. (k-hat is
+# negative because these weights are bounded.) What happens when $z$ has more numbers?
+#
+# The cure is known, too. The model comes with an **encoder** $q(z \mid x)$, which looks at the image and proposes codes
+# for it. By notebook 2 a draw from $q$ carries the weight
+#
+# $$ w = \frac{p(x, z)}{q(z \mid x)} = \frac{p(x \mid z)\, p(z)}{q(z \mid x)} \qquad \text{(the prior as proposal: } w = p(x \mid z) \text{)}. $$
+#
+# The whole second half of the course goes through this one door: `model.log_weights(x, k)` draws `k` codes for each image and returns their
+# log-weights, `[k, batch]`. Here are both proposals, for 20 images in each dimension. (The encoder is the best possible
+# one, made 20 % too wide so that it is not perfect.)
+
+# %%
+dims = [1, 2, 4, 8, 16, 32]
+errors, ess = {"prior": [], "encoder": []}, {"prior": [], "encoder": []}
+for dim in dims:
+    linear = LinearGaussianVAE.random(data_dim=32, latent_dim=dim, seed=0)
+    images = linear.simulate(20, seed=1)
+    with torch.no_grad():
+        linear.log_std += math.log(1.2)
+        codes = linear.sample_prior(10_000, seeded(0))
+        by_prior = linear.log_conditional(images, codes[:, None])  # [10000, 20]
+        by_encoder = linear.log_weights(images, 10_000, seeded(0))  # [10000, 20]
+    for name, log_w in {"prior": by_prior, "encoder": by_encoder}.items():
+        log_mean = torch.logsumexp(log_w, 0) - math.log(10_000)
+        errors[name].append(log_mean - linear.exact_log_likelihood(images).detach())
+        ess[name].append(torch.from_numpy(effective_sample_size(log_w)))
+
+# %%
+plots.against_dimension(
+    dims,
+    {name: torch.stack(values) for name, values in errors.items()},
+    {name: torch.stack(values) for name, values in ess.items()},
+    n_draws=10_000,
+)
+
+# %% [markdown]
+# With 32 numbers in $z$ the prior is wrong by tens of nats, a factor like $e^{-80}$, and on the low side: it never drew
+# a code that fits. The encoder's estimates stay close; its 20 % cost some of the draws with every dimension, no more.
+#
+# Which proposal would be perfect? Notebook 2: the one proportional to $p(x \mid z)p(z)$. That is the **posterior**
+#
+# $$ p(z \mid x) = \frac{p(x \mid z)\, p(z)}{p(x)} . $$
+#
+# Then every weight is the same, and equals $p(x)$. Our small model starts with exactly this encoder:
+
+# %%
+print("log-weights   ", [round(w, 4) for w in model.log_weights(x[:1], 3)[:, 0].tolist()])
+print("exact log p(x)", round(exact[0].item(), 4))
+
+# %% [markdown]
+# Zero variance: a single draw is the answer. For a real model the posterior is as unknown as $p(x)$ itself, so the
+# encoder is a network that *learns* to come near it.
+#
+# ### Exercise 1: the log-weight
+#
+# Write it from its three parts: `model.log_conditional(x, z)`, `model.log_prior(z)`, and the log-density of the
+# encoder's $q(z \mid x)$. In code, as in most libraries, the encoder's guess is called `model.posterior(x)`, the
+# *approximate* posterior; it has a method `log_prob(z)`. Each part is `[k, batch]`.
+
+
+# %% tags=["exercise"]
+def log_weights(model, x, z):
+    """Images [batch, ...] and codes [k, batch, latent_dim] drawn from q -> [k, batch], nats."""
+    ### BEGIN SOLUTION
+    log_joint = model.log_conditional(x, z) + model.log_prior(z)
+    return log_joint - model.posterior(x).log_prob(z)
+    ### END SOLUTION
+
+
+# %%
+check.log_weights(log_weights)
+
+# %% [markdown]
+# ## 3.2 A bound that can be learned from
+#
+# We want a model that makes the images we have probable: choose its parameters $\theta$ to maximize $\log p_\theta(x)$. An average of weights estimates
+# $p(x)$ without bias, but its *logarithm* is what we climb, and logarithm and average do not commute. By **Jensen's
+# inequality** (the flaw of averages from notebook 1, where the curve bent the other way)
+#
+# $$ \log p(x) = \log \mathbb{E}_q[w] \;\ge\; \mathbb{E}_q[\log w] = \text{ELBO}, $$
+#
+# the **evidence lower bound**. Two weights are enough to see why:
+
+# %%
+plots.jensen((0.3, 3.0))
+
+# %% [markdown]
+# <details><summary><b>Spot it.</b> A well-known practical on VAEs ("the practical" below) derives the same bound, and gives as
+# the reason that the logarithm is convex. What would follow if it were?</summary>
+#
+# An <em>upper</em> bound. For a convex function, which bends up, the mean of the values lies above the value of the mean:
+# E[max] ≥ max E in notebook 1. The logarithm is <em>concave</em>, so the mean of the logs lies below, and that is why
+# a high ELBO guarantees a high log p(x).
+# </details>
+#
+# How far below? Since $p(x, z) = p(x)\, p(z \mid x)$, a log-weight is $\log p(x) - \log \frac{q(z|x)}{p(z|x)}$. Take its
+# mean:
+#
+# $$ \text{ELBO} = \log p(x) - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z \mid x)\big), $$
+#
+# with the Kullback-Leibler divergence that notebook 2 met, $\mathrm{KL}(q \| p) = \mathbb{E}_q[\log q - \log p]$,
+# never negative, by Jensen once more. So raising the ELBO raises a floor under $\log p(x)$. Training the encoder alone can
+# only shrink the gap; training the decoder may raise $\log p(x)$, shrink the gap, or trade one for the other.
+#
+# ### Exercise 2: KL of two Gaussians
+#
+# For one dimension
+#
+# $$ \mathrm{KL}\big(N(m, s^2) \,\|\, N(m_0, s_0^2)\big) = \log \frac{s_0}{s} + \frac{s^2 + (m - m_0)^2}{2 s_0^2} - \frac12 . $$
+#
+# (Derive it if you like: $\mathbb{E}[(z - m_0)^2] = s^2 + (m - m_0)^2$.) For independent dimensions the divergences add.
+
+
+# %% tags=["exercise"]
+def kl_gaussians(mean, std, mean0, std0):
+    """KL(N(mean, std**2) || N(mean0, std0**2)) in nats, tensors [..., dim] -> [...]."""
+    ### BEGIN SOLUTION
+    per_dim = torch.log(std0 / std) + (std**2 + (mean - mean0) ** 2) / (2 * std0**2) - 0.5
+    return per_dim.sum(-1)
+    ### END SOLUTION
+
+
+# %%
+check.kl_gaussians(kl_gaussians)
+
+# %% [markdown]
+# Now push the encoder off the posterior by a known amount: its mean by some standard deviations, or its width by a
+# factor. Everything is Gaussian, so the gap is known exactly, and it is the divergence of exercise 2:
+
+# %%
+true_posterior = model.posterior(x[:1])  # on this model the encoder starts out exact
+
+
+def moved(shift, factor):
+    """A copy of the model with q shifted by posterior standard deviations and widened by a factor."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.encoder.bias += shift * true_posterior.std[0]
+        other.log_std += math.log(factor)
+    return other
+
+
+for shift, factor in [(0.5, 1.0), (1.0, 1.0), (0.0, 2.0)]:
+    other = moved(shift, factor)
+    gap = (exact[0] - other.exact_elbo(x[:1])).item()
+    q = other.posterior(x[:1])
+    exact_q = Normal(true_posterior.mean, true_posterior.std)
+    kl = kl_divergence(Normal(q.mean, q.std), exact_q).sum()
+    print(f"shift {shift:g}, width x {factor:g}: gap {gap:.4f} nats, KL {kl.item():.4f}")
+
+# %%
+shifts, widths = torch.linspace(-2, 2, 9), torch.linspace(0.6, 2.2, 9)
+panels = {}
+for name, moves, models in [
+    ("shift of q (posterior standard deviations)", shifts, [moved(s, 1.0) for s in shifts]),
+    ("width of q (times the posterior's)", widths, [moved(0.0, f) for f in widths]),
+]:
+    log_w = torch.cat([other.log_weights(x[:1], 2_000, seeded(3)) for other in models], 1)
+    exact_bounds = torch.cat([other.exact_elbo(x[:1]) for other in models])
+    panels[name] = (moves, exact_bounds, log_w)  # [9], [9], [2000, 9]
+plots.bound_as_q_moves(panels, exact[0].item())
+
+# %% [markdown]
+# The same 2,000 log-weights give both: their *mean* is the ELBO, which feels every flaw of $q$; the *log of the mean
+# weight* is importance sampling, which corrects for it. (The library calls the latter `iwae_bound`; notebook 4 says
+# why.) A bad $q$ costs the second one error, and a small bias that vanishes with more draws, since the log of an
+# average is a little low on average (Jensen). The bars are two standard errors, and at the edges they are no protection:
+# where few draws carry the sum, as at shift 2, they are too short, and below 0.71 times the posterior's width the weights have
+# infinite variance: the cliff of notebook 2.
+#
+# There is another way to write the bound. Split the log-weight,
+# $\log w = \log p(x \mid z) - [\log q(z \mid x) - \log p(z)]$. The mean of the bracket is a divergence too:
+#
+# $$ \text{ELBO} = \mathbb{E}_q\big[\log p(x \mid z)\big] - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) . $$
+#
+# The first term asks that codes drawn by the encoder bring back the image. The second asks the encoder to stay close to
+# the prior. Mind the two divergences: this one is to the *prior* and is part of the bound; the gap is to the *posterior*.
+#
+# ## 3.3 The networks
+#
+# Now images: handwritten digits of 8 x 8 pixels. A pixel is either on or off, and the decoder says with which
+# probability. (From grey to on or off: section 3.5.)
+
+# %%
+digits = datasets.load("digits")
+print(digits)
+vae = VAE(data_dim=64, hidden=(100, 100), latent_dim=8)
+vae
+
+# %% [markdown]
+# <details><summary><b>Question.</b> Theory has parameters $\theta$, of the model, and $\phi$, of the encoder. Where are they
+# in this print-out?</summary>
+#
+# $\theta$ are the weights and biases of `decoder`, 17,464 numbers; $\phi$ those of `encoder`, 18,216. The prior $N(0, I)$ has
+# none.
+# </details>
+#
+# The encoder's proposal is a normal distribution with independent dimensions, $q(z \mid x) = N(\mu, \operatorname{diag} \sigma^2)$:
+# the network returns $\mu$ and $\sigma$. Given $z$, the decoder takes pixels as independent bits and returns a number $\ell$ for
+# each, its **logit**: the pixel is on with probability $1/(1 + e^{-\ell})$. Image in, code, image out: hence *auto*encoder.
+#
+# A fully connected layer, `Linear`, computes $h = Wx + b$; with its activation, $h = \tanh(Wx + b)$, number by number. The whole encoder:
+#
+# $$ \big(\mu,\, r\big) = W_3 \tanh\!\big(W_2 \tanh(W_1 x + b_1) + b_2\big) + b_3, \qquad \sigma = \text{softplus}(r) + 10^{-6}, $$
+#
+# and the decoder, with weights of its own, turns 8 numbers into 64 logits:
+#
+# $$ \ell = V_3 \tanh\!\big(V_2 \tanh(V_1 z + c_1) + c_2\big) + c_3 . $$
+#
+# Last layers have no activation: means and logits may be any number.
+
+# %%
+plots.draw_networks(vae, batch_size=32)
+
+# %% [markdown]
+# <details><summary><b>Question.</b> What would three layers be without the two tanh?</summary>
+#
+# One layer: $W_3(W_2(W_1x + b_1) + b_2) + b_3 = (W_3W_2W_1)\,x + \text{a constant}$. The decoder would be the $Wz + b$ of
+# our linear model, only for bits.
+# </details>
+#
+# ### Exercise 3: what is the shape now?
+#
+# Another VAE, for a batch of 20 MNIST images of 28 x 28 pixels: `VAE(data_dim=784, hidden=(200, 150), latent_dim=50)`.
+# Write each shape as a tuple, such as `(20, 1, 28, 28)` for the images. `z` are 5 draws for each image.
+
+# %% tags=["exercise"]
+flattened = None  # what enters the encoder
+hidden = None  # after its first layer
+output = None  # of the encoder's last layer
+std = None
+z_shape = None
+logits = None  # what the decoder makes of z
+### BEGIN SOLUTION
+flattened = (20, 784)
+hidden = (20, 200)
+output = (20, 100)  # a mean and a raw scale for each of the 50
+std = (20, 50)
+z_shape = (5, 20, 50)
+logits = (5, 20, 784)
+### END SOLUTION
+
+# %%
+check.shapes(flattened, hidden, output, std, z_shape, logits)
+
+# %% [markdown]
+# ### Why a softplus, and why a floor?
+#
+# A standard deviation must be positive, a network's output need not be. $\text{softplus}(r) = \log(1 + e^r)$ is close
+# to $e^r$ far on the left and to $r$ on the right.
+
+# %%
+plots.ways_to_be_positive(floor=1e-6)
+
+# %% [markdown]
+# With `exp`, one unlucky step from 5 to 15 multiplies the scale by 20,000, its gradient too. The absolute value
+# reaches zero, jumps in slope there, and gives two raw outputs for each scale. But even softplus underflows in the end:
+
+# %%
+raw = torch.tensor([-20.0, -60.0, -110.0])
+for name, scale in {
+    "softplus(r)": softplus(raw),
+    "with floor": softplus(raw) + 1e-6,
+}.items():
+    print(f"{name:12} log std {[round(v, 1) for v in scale.log().tolist()]}")
+
+# %% [markdown]
+# A standard deviation of exactly zero makes a density infinite: one such number, and the training is over.
+#
+# ### Why logits and not probabilities?
+#
+# A sure decoder says $\ell = 20$. If the pixel is off after
+# all, that costs $-\log(1 - p) \approx 20$ nats. In float32:
+
+# %%
+logit = torch.tensor(20.0, requires_grad=True)
+by_probability = torch.log(1 - torch.sigmoid(logit))
+by_logit = -softplus(logit)  # log(1 - 1 / (1 + exp(-l))) = -log(1 + exp(l))
+for name, value in {"probability": by_probability, "logit": by_logit}.items():
+    (slope,) = torch.autograd.grad(value, logit)
+    print(f"from the {name:12} {value.item():6.1f}, gradient {slope.item():4.1f}")
+
+# %% [markdown]
+# The probability has rounded to 1, and the difference is lost. So the decoder returns logits, and the library's
+# likelihood is $\sum_d x_d \ell_d - \text{softplus}(\ell_d)$.
+#
+# ## 3.4 Gradients through a random draw
+#
+# To train the encoder we need $\nabla_\phi \, \mathbb{E}_{q_\phi(z)}[f(z)]$, and $\phi$ sits in the *distribution* we
+# draw from. Autograd cannot differentiate "a random draw". Two ways around:
+#
+# - **Score function** (REINFORCE): differentiate the density. Since $\nabla q = q\, \nabla \log q$, the gradient is
+#   $\mathbb{E}_q[f(z)\, \nabla_\phi \log q_\phi(z)]$. It works for any $f$, and needs only its values. (Our $f$, the log-weight,
+#   has $\phi$ in it as well; that part adds $-\mathbb{E}_q[\nabla \log q] = 0$, so $f$ may be held constant.)
+# - **Reparameterization** (pathwise): draw noise $\varepsilon \sim N(0, I)$ that knows nothing of $\phi$, and set
+#   $z = \mu + \sigma\varepsilon$. Now $z$ is a differentiable function of $\mu$ and $\sigma$, and
+#   $\nabla_\phi \, \mathbb{E}_\varepsilon[f(\mu + \sigma\varepsilon)] = \mathbb{E}_\varepsilon[\nabla_\phi f(\mu + \sigma\varepsilon)]$.
+#
+# ### Exercise 4: replace the sampler
+#
+# `torch.distributions.Normal(mean, std).sample((k,))` draws, but no gradient flows through it. Write the draw so that
+# it does, with `torch.randn`.
+
+
+# %% tags=["exercise"]
+def draw(mean, std, k):
+    """Gaussians of mean and std [batch, dim] -> k draws from each, [k, batch, dim], differentiable."""
+    ### BEGIN SOLUTION
+    noise = torch.randn(k, *mean.shape, dtype=mean.dtype)
+    return mean + std * noise
+    ### END SOLUTION
+
+
+# %%
+check.draw(draw)
+
+# %% [markdown]
+# Both estimators are unbiased. Are they equally good? On the linear model with a shifted encoder the exact gradient is
+# known, from `exact_elbo`. Both by hand, for one image and five draws. (`by_score` returns a *surrogate*: its gradient is
+# right, its value means nothing. The r of `rsample` is for reparameterized.)
+
+
+# %%
+def by_score(model, x, k, generator):
+    q = model.posterior(x)
+    z = q.rsample(k, generator).detach()  # draws only: no gradient through them
+    signal = (model.log_joint(x, z) - q.log_prob(z)).detach()
+    return (signal * q.log_prob(z)).mean(0)  # its gradient in phi is signal * grad log q
+
+
+def by_path(model, x, k, generator):
+    q = model.posterior(x)
+    z = q.rsample(k, generator)  # mean + std * noise
+    return (model.log_joint(x, z) - q.log_prob(z)).mean(0)
+
+
+# %% [markdown]
+# A thousand gradients of each kind, with respect to the first number of the encoder's bias:
+
+# %%
+shifted = moved(shift=1.0, factor=1.0)
+
+
+def gradient(surrogate):
+    shifted.zero_grad()
+    surrogate.mean().backward()
+    return shifted.encoder.bias.grad[0].item()
+
+
+exact_gradient = gradient(shifted.exact_elbo(x[:1]))
+estimators = {
+    "score function": by_score,
+    "score function, baseline": lambda *inputs: score_function(*inputs, baseline=True),
+    "pathwise": by_path,
+}
+gradients = {
+    name: torch.tensor([gradient(f(shifted, x[:1], 5, seeded(i))) for i in range(1_000)])
+    for name, f in estimators.items()
+}
+for name, values in gradients.items():
+    print(f"{name:24} {Estimate.from_values(values).rounded}, exact {exact_gradient:.3f}")
+
+# %%
+plots.gradient_histograms(gradients, exact_gradient)
+
+# %% [markdown]
+# All three are right on average, and the spread tells them apart. The score function learns only *how good* a draw was;
+# the path also tells *which way is better*. A **baseline** (subtract the mean signal of the other draws) removes much of
+# the noise. In most VAEs the pathwise gradient is so good that five draws, or one, are enough. We shall test "or one".
+#
+# One more trick, in a sentence: $\phi$ enters the log-weight twice, through $z$ and through $\log q$ itself, and the
+# second part has mean zero; leaving it out (*sticking the landing*, Roeder et al. 2017) makes the gradient exact once $q$
+# is the posterior.
+#
+# ### Exercise 5: which line is which term?
+#
+# The bound once more, as most code has it:
+#
+# ```python
+# q = vae.posterior(x)                                   # a
+# z = q.rsample(1)                                       # b
+# log_likelihood = vae.log_conditional(x, z).mean(0)     # c
+# kl = q.kl_from_standard_normal()                       # d
+# bound = log_likelihood - kl                            # e
+# ```
+#
+# Answer with a letter each.
+
+# %% tags=["exercise"]
+expectation = None  # the line that estimates E_q[log p(x|z)]
+divergence = None  # the line that knows KL(q(z|x) || p(z)) exactly
+noise = None  # the line where chance comes in
+encoder_runs = None  # the line that uses phi directly, by running the encoder
+decoder_runs = None  # the only line that uses theta
+### BEGIN SOLUTION
+expectation, divergence, noise, encoder_runs, decoder_runs = "c", "d", "b", "a", "c"
+### END SOLUTION
+
+# %%
+check.terms(expectation, divergence, noise, encoder_runs, decoder_runs)
+
+# %% [markdown]
+# ## 3.5 Train one
+#
+# ### First, bits
+#
+# A grey value is taken as the probability that the pixel is on, and each time an image is used its bits are drawn
+# anew. The practical announces as much in a comment and then does something else, `x > 0.5`. Compare:
+
+# %%
+grey = digits.train[:12]
+plots.image_rows(
+    {
+        "grey": grey,
+        "x > 0.5, first time": (grey > 0.5).float(),
+        "x > 0.5, second time": (grey > 0.5).float(),
+        "drawn, first time": datasets.binarize(grey, seeded(1)),
+        "drawn, second time": datasets.binarize(grey, seeded(2)),
+    },
+    "A threshold gives the same bits every time; draws differ, and average to the grey",
+)
+
+# %% [markdown]
+# With a threshold the model sees 1,297 images again and again and may learn them by heart. With fresh draws it
+# never sees the same image twice. (For *evaluation* bits are drawn once and kept, so that numbers can be compared.)
+#
+# ### Then, the loop
+#
+# One step: fresh bits, the bound, its gradient, and a little uphill. (`elbo` is the mean of the log-weights over the draws,
+# `[k, batch]` to `[batch]`; what makes it work is that they were drawn by reparameterization.)
+
+
+# %%
+def take_step(vae, optimizer, images, n_samples=1):
+    x = datasets.binarize(images)
+    bound = elbo(vae.log_weights(x, n_samples)).mean()
+    optimizer.zero_grad()
+    (-bound).backward()
+    optimizer.step()
+    return bound.item()
+
+
+test = datasets.fixed_binarization(digits.test)
+
+
+@torch.no_grad()
+def test_bound(vae):
+    return elbo(vae.log_weights(test, 10, seeded(0))).mean().item()
+
+
+# %% [markdown]
+# And sixty times through the training images. The curve grows as you watch. On the way we keep samples: images from
+# the prior, $z \sim p(z)$, and reconstructions of test images, $z \sim q(z \mid x)$, always from the same noise.
+
+# %%
+torch.manual_seed(0)
+vae = VAE(data_dim=64, hidden=(100, 100), latent_dim=8)
+untrained = copy.deepcopy(vae)
+optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
+prior_images, reconstructed = {}, {}
+
+with plots.LiveCurve("epoch", "ELBO (nats per image)", "The bound rises") as curve:
+    for epoch in range(1, 61):
+        order = torch.randperm(len(digits.train))
+        bounds = [take_step(vae, optimizer, digits.train[i]) for i in order.split(100)]
+        curve.add(epoch, {"training": sum(bounds) / len(bounds), "test": test_bound(vae)})
+        if epoch in (1, 5, 20, 60):
+            with torch.no_grad():
+                name, z = f"epoch {epoch}", vae.posterior(test[:9]).rsample(1, seeded(0))[0]
+                reconstructed[name] = vae.mean_image(z)
+                prior_images[name] = vae.mean_image(vae.sample_prior(9, seeded(0)))
+
+# %%
+plots.snapshots(prior_images, reconstructed, test[:9])
+
+# %% [markdown]
+# The pictures show each pixel's *probability*, grey where the model is unsure. At first the encoder sends every image to
+# about the same place, and there the decoder draws about the mean image. Of the rest of the plane it has learned nothing
+# yet: from the other side the prior may even draw a negative, with white borders. Then codes spread out, and
+# reconstructions take the shape of their image.
+#
+# <details><summary><b>Question.</b> The practical prints its speed, images per second, in this way. What does it measure?
+# <pre>
+# for step in range(n_steps):
+#     train_on_a_batch()
+#     start = time.time()
+#     if step % 100 == 0:
+#         bound = evaluate()
+#         print(bound, 1000 * batch_size / (time.time() - start))
+# </pre></summary>
+#
+# One <em>evaluation</em> of the bound, credited with the images of a thousand training steps. The clock starts after each step,
+# just before it is read, so training itself is never timed.
+# </details>
+#
+# ## 3.6 How many samples?
+#
+# ### Shapes by broadcasting
+#
+# For $L$ draws of $z$ for each image we changed nothing above: only the noise has a leading axis, and everything after
+# it broadcasts.
+
+# %%
+plots.draw_broadcasting(n_samples=25, batch=100, dim=8)
+
+# %% [markdown]
+# The images need no copies either. `[100, 64]` meets logits `[25, 100, 64]` and is read 25 times. Some frameworks insist
+# on equal shapes, and then people tile:
+
+# %%
+batch = test[:100].flatten(1).clone()  # [100, 64]
+broadcast, tiled = batch.expand(25, 100, 64), batch.repeat(25, 1, 1)
+for name, tensor in {"expanded": broadcast, "tiled": tiled}.items():
+    print(
+        f"{name:9} {tensor.numel():>7,} numbers in {tensor.untyped_storage().nbytes():>9,} bytes"
+    )
+
+# %% [markdown]
+# ### Exercise 6: the mean of the log-likelihoods
+#
+# The first term of the bound is the *mean of the log-likelihoods* of $L$ decoded images. It is tempting to average the
+# decoded images first and take the *log-likelihood of the mean*. Write the first, from logits, with `softplus`.
+
+
+# %% tags=["exercise"]
+def expected_log_likelihood(x, logits):
+    """Bits x [batch, pixels] and logits [L, batch, pixels] -> [batch], nats."""
+    ### BEGIN SOLUTION
+    log_p = (x * logits - softplus(logits)).sum(-1)  # [L, batch]
+    return log_p.mean(0)
+    ### END SOLUTION
+
+
+# %%
+check.expected_log_likelihood(expected_log_likelihood)
+
+# %% [markdown]
+# Jensen once more: the log-likelihood of the mean image is larger, for every image. The mean image belongs to no code, and
+# a "bound" made with it lies above $\log p(x)$ itself for nearly every image: it is none.
+
+# %%
+with torch.no_grad():
+    z = vae.posterior(test).rsample(25, seeded(0))
+    of_the_mean = Bernoulli(vae.mean_image(z).mean(0)).log_prob(test.flatten(1))
+    difference = of_the_mean.sum(-1) - vae.log_conditional(test, z).mean(0)
+print(
+    "log-likelihood of the mean above the mean of log-likelihoods:",
+    f"{(difference > 0).sum()} of 300",
+)
+
+# %% [markdown]
+# ### Is one sample enough?
+#
+# Kingma and Welling remark that one sample for each image is enough if batches are as large as 100. The gradient of a
+# batch has two sources of chance: *which images* are in it, and *which noise* $\varepsilon$ each one got. Let one image's
+# gradient vary by $V_x$ because of the first and $V_\varepsilon$ because of the second.
+#
+# ### Exercise 7: variance of the gradient
+#
+# Images in a batch are independent, and so is the noise of every draw. What is the variance of the mean gradient of $M$
+# images with $L$ draws each?
+
+
+# %% tags=["exercise"]
+def gradient_variance(v_images, v_noise, batch_size, n_samples):
+    """The variance of a batch gradient, in the units of v_images and v_noise."""
+    ### BEGIN SOLUTION
+    return (v_images + v_noise / n_samples) / batch_size
+    ### END SOLUTION
+
+
+# %%
+check.gradient_variance(gradient_variance)
+
+# %% [markdown]
+# To measure both parts, take the gradient twice for each of 400 images, with other noise. The two share the image and not
+# the noise: half their mean squared difference is $V_\varepsilon$, and their covariance is $V_x$. (Squares are summed over
+# all 35,680 parameters; an image's bits count as part of the image.)
+
+
+# %%
+def gradient_of(vae, x, n_samples=1):
+    vae.zero_grad()
+    elbo(vae.log_weights(x, n_samples)).mean().backward()
+    return torch.cat([parameter.grad.flatten() for parameter in vae.parameters()])
+
+
+def parts_of_variance(vae):
+    images = datasets.binarize(digits.train[:400], seeded(0))
+    g = torch.stack(
+        [torch.stack([gradient_of(vae, x), gradient_of(vae, x)]) for x in images.split(1)]
+    )
+    v_noise = ((g[:, 0] - g[:, 1]) ** 2).sum(-1).mean() / 2
+    centred = g - g.mean(0)
+    v_images = (centred[:, 0] * centred[:, 1]).sum(-1).mean()
+    return v_images.item(), v_noise.item()
+
+
+parts = {"untrained": parts_of_variance(untrained), "trained": parts_of_variance(vae)}
+
+
+# %% [markdown]
+# Hold the formula against batches that were really drawn:
+
+
+# %%
+def measured_variance(batch_size, n_samples):
+    batches = torch.randint(len(digits.train), (100, batch_size))
+    g = [
+        gradient_of(vae, datasets.binarize(digits.train[batch]), n_samples)
+        for batch in batches
+    ]
+    return torch.stack(g).var(0).sum().item()
+
+
+sizes = [1, 10, 100]
+measured = {
+    n_samples: [measured_variance(size, n_samples) for size in sizes]
+    for n_samples in (1, 10)
+}
+plots.gradient_variance(parts, sizes, measured)
+
+# %%
+v_images, v_noise = parts["trained"]
+fewer = (v_images + v_noise) / (v_images + v_noise / 10)
+print("noise is more than half of the variance:", v_noise > v_images)
+print("ten samples instead of one more than halve it:", fewer > 2)
+
+# %% [markdown]
+# So the claim needs care. The batch size divides *both* parts: at $M = 100$ the noise is the same share of the variance
+# as at $M = 1$. Here it is the larger share, and ten samples instead of one still cut the variance to about a third, at
+# any batch size. What makes one sample enough at $M = 100$ is only that the total is small by then. And for the same
+# number of decoded images, $M \cdot L$, more images are the better buy: $(V_x + V_\varepsilon)/100 < (V_x + V_\varepsilon/10)/10$.
+#
+# What does it mean for training? Four times 400 steps from the same start:
+
+# %%
+steps = list(range(0, 401, 40))
+curves = {}
+for batch_size in (10, 100):
+    for n_samples in (1, 10):
+        torch.manual_seed(1)
+        learner = copy.deepcopy(untrained)
+        optimizer = torch.optim.Adam(learner.parameters(), lr=2e-3)
+        path = []
+        for step in range(401):
+            if step in steps:
+                path.append(test_bound(learner))
+            batch = torch.randint(len(digits.train), (batch_size,))
+            take_step(learner, optimizer, digits.train[batch], n_samples)
+        curves[batch_size, n_samples] = path
+plots.learning_curves(steps, curves)
+
+# %% [markdown]
+# At batch 10 ten looks at each image help a lot. At batch 100 one is enough, though ten would still help a little with
+# each step. For the same decoding, spend it on images: batch 100 with $L = 1$ beats batch 10 with $L = 10$. How much depends
+# on the model, the likelihood, and how far the training is.
+#
+# ## 3.7 What has it learned?
+#
+# ### A distribution over reconstructions
+#
+# One test image, 25 codes from $q(z \mid x)$, 25 reconstructions. Are they different? A check should compare *all* pairs, not
+# just neighbours, and call two images different as soon as *one* pixel differs: `torch.unique` does.
+
+# %%
+with torch.no_grad():
+    z = vae.posterior(test[:1]).rsample(25, seeded(0))[:, 0]  # [25, 8]
+    by_encoder = vae.mean_image(z)  # [25, 64]
+    by_prior = vae.mean_image(vae.sample_prior(25, seeded(0)))
+print(len(torch.unique(by_encoder, dim=0)), "of 25 reconstructions are different")
+print(
+    "pixels vary less than from the prior:",
+    bool(by_encoder.std(0).mean() < by_prior.std(0).mean()),
+)
+plots.image_rows(
+    {
+        "the image": test[:1],
+        "z from q(z|x)": by_encoder[:12],
+        "z from p(z)": by_prior[:12],
+    },
+    "Reconstructions of one image differ, but less than images from the prior",
+)
+
+# %% [markdown]
+# With larger images you may have to squint. The surer the encoder, the narrower its $q$, and the more alike what the
+# decoder makes of it. How much does the encoder say with each latent number? KL to the prior, averaged over test images,
+# one dimension at a time:
+
+# %%
+with torch.no_grad():
+    q = vae.posterior(test)
+    kl = 0.5 * (q.mean**2 + q.std**2 - 1 - 2 * q.std.log()).mean(0)
+plots.kl_by_dimension(kl)
+
+# %% [markdown]
+# Dimensions near zero carry nothing: there $q$ is the prior, whatever the image. That is **posterior collapse**, here in a
+# mild form. Staying at the prior is free, using a dimension costs KL at once, and pays only when the decoder has learned
+# to read it.
+#
+# ### The latent plane
+#
+# With two latent numbers one can look at all of it. The same loop again:
+
+# %%
+torch.manual_seed(0)
+flat = VAE(data_dim=64, hidden=(100, 100), latent_dim=2)
+optimizer = torch.optim.Adam(flat.parameters(), lr=2e-3)
+for _ in range(60):
+    for batch in torch.randperm(len(digits.train)).split(100):
+        take_step(flat, optimizer, digits.train[batch])
+
+with torch.no_grad():
+    codes = flat.posterior(test).rsample(1, seeded(1))[0]  # [300, 2]
+    line = torch.linspace(-2.5, 2.5, 11)
+    grid = torch.stack(torch.meshgrid(line, line.flip(0), indexing="xy"), -1)  # [11, 11, 2]
+    tiles = flat.mean_image(grid)
+plots.latent_plane(codes, digits.test_labels, tiles, reach=2.9)
+
+# %% [markdown]
+# Nobody told the model about classes. Some got places of their own because similar images need similar codes; others,
+# such as 5, 8 and 9, share theirs.
+#
+# ### Does the prior cover the data?
+#
+# The prior draws codes from $p(z)$; the images of the data set take up $\frac1N \sum_i q(z \mid x_i)$, the **aggregate
+# posterior**. If the two were the same, every draw from the prior would land where the decoder has been trained. In the
+# plane both densities can be computed:
+
+# %%
+line = torch.linspace(-3, 3, 61)
+plane = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(
+    -1, 1, 2
+)  # [3721, 1, 2]
+with torch.no_grad():
+    q = flat.posterior(datasets.binarize(digits.train, seeded(0)))
+    log_aggregate = torch.logsumexp(q.log_prob(plane), 1) - math.log(len(digits.train))
+    log_prior = flat.log_prior(plane)[:, 0]
+plots.covering(line, log_prior.reshape(61, 61), log_aggregate.reshape(61, 61))
+
+# %% [markdown]
+# <details><summary><b>Question.</b> Does p(z), through the decoder, capture the "data manifold"? What would make prior
+# samples better? Should a Gaussian describe it at all?</summary>
+#
+# In this plane nearly: in most places there are between half and twice as many images as the prior expects, with exceptions at
+# the rim and in a hole or two. But to fill the round Gaussian without holes, classes were pushed together until their codes
+# overlap, and there the decoder can only blend them. Digits are separate islands; one Gaussian blob is a convenience, not a
+# description. Training longer or a deeper decoder helps little against that. What does help: more latent numbers; a prior that
+# is <em>learned</em> (a mixture, a normalizing flow, a second layer of latent variables as in notebook 4); an encoder of a
+# richer family, so that it can fit into odd places; or a density fitted to the codes after training.
+# </details>
+#
+# ### How far below log p(x)?
+#
+# The trained encoder is a proposal, so importance sampling gives $\log p(x)$ itself (with errors and k-hat, as in
+# notebook 2), and the gap of the bound image by image:
+
+# %%
+evidence = log_likelihood(vae, test, n_samples=500)
+gap = evidence.per_image - evidence.elbo
+order = gap.argsort()
+plots.gap_by_image(evidence.per_image, evidence.elbo, test[order[-6:]], test[order[:6]])
+
+# %%
+improbable = evidence.per_image < evidence.per_image.median()
+print(
+    "improbable images lose more than probable ones:",
+    bool(gap[improbable].mean() > gap[~improbable].mean()),
+)
+print("the gap varies by more than its own mean:", bool(gap.max() - gap.min() > gap.mean()))
+print(
+    "k-hat above 0.7 for fewer than one image in ten:",
+    bool((evidence.pareto_k > 0.7).double().mean() < 0.1),
+)
+
+# %% [markdown]
+# ## 3.8 Summary
+#
+# The linear model again, its encoder shifted by one posterior standard deviation in both dimensions: what was estimated
+# for the first image or as the mean over 100, beside the exact answer.
+
+# %%
+with torch.no_grad():
+    codes = model.sample_prior(100_000, seeded(1))[:, None]
+    by_prior = model.log_conditional(x[:1], codes)[:, 0]
+    by_encoder = shifted.log_weights(x[:1], 100_000, seeded(1))[:, 0]
+    log_w = shifted.log_weights(x, 1_000, seeded(2))  # [1000, 100]
+    exact_bound = shifted.exact_elbo(x).mean().item()
+
+p_first = exact[0].exp().item()
+rows = {
+    "p(x), by the prior": (Estimate.from_log_weights(by_prior), p_first),
+    "p(x), by the encoder": (Estimate.from_log_weights(by_encoder), p_first),
+    "ELBO, mean of 100": (Estimate.from_values(log_w.mean(1)), exact_bound),
+}
+for name in ("score function", "pathwise"):
+    rows[f"gradient, {name}"] = Estimate.from_values(gradients[name]), exact_gradient
+for name, (estimate, truth) in rows.items():
+    print(f"{name:24} {estimate.rounded:>19}   exact {truth:<8.4g}", end=" ")
+    print(estimate.against(truth).verdict)
+gap = exact.mean().item() - exact_bound
+print(f"{'gap of the ELBO':24} {gap:>19.4f}   half a nat for each dimension")
+
+# %% tags=["headline"]
+log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
+
+# %% [markdown]
+# - $\log p(x)$ is the log of an average over codes, and hopeless by the prior. The encoder is the proposal of notebook 2.
+# - Mean log-weight: the ELBO. Log of the mean weight: $\log p(x)$. Between them: $\mathrm{KL}(q \| \text{posterior})$.
+# - $z = \mu + \sigma\varepsilon$ lets the gradient through the draw, at a small fraction of the score function's variance;
+#   a baseline makes up a part of it.
+# - Noise and choice of images add up in the gradient's variance; the batch size divides both, more samples only the first.
+#
+# ### Three questions
+#
+# <details><summary><b>1.</b> Is the ELBO the right measure of success?</summary>
+#
+# It is a convenient one: cheap, honest (never above $\log p(x)$), differentiable. Its flaws: the gap differs between images
+# and between models, so a better model with a lazier encoder can have the lower ELBO, and it must not be used to rank
+# models with different families of $q$ (compare $\log p(x)$). It likes models whose posterior is easy, if need be by not
+# using $z$ at all: collapse. And even $\log p(x)$ does not say whether samples look good or codes are useful.
+# </details>
+#
+# <details><summary><b>2.</b> How else could one do inference, finding $p(z \mid x)$, and learning, finding $\theta$?</summary>
+#
+# <em>Inference:</em> Markov chains such as Hamiltonian Monte Carlo, slow and asymptotically exact; a normalizing flow as $q$; the
+# encoder's guess improved by a few gradient steps for each image; many weighted draws instead of one (notebook 4).
+# <em>Learning:</em> expectation-maximization where the posterior is tractable, as in our linear model; Monte Carlo EM otherwise;
+# wake-sleep, which trains the encoder on dreams of the decoder; tighter bounds (IWAE). Or other models: flows and
+# autoregressive models have an exact likelihood, score-based (diffusion) models learn gradients of log-densities, adversarial
+# ones give up the likelihood.
+# </details>
+#
+# <details><summary><b>3.</b> A colleague computes the mean of 5,000 log-weights and reports it as $\log p(x)$. Her model
+# looks worse than yours. Is it?</summary>
+#
+# She reports the ELBO. More draws make its <em>error</em> smaller, not its gap. From the same log-weights, log-mean-exp gives the
+# answer to compare, in one line.
+# </details>
+#
+# ### Where to read on
+#
+# - Kingma and Welling (2014), *Auto-encoding variational Bayes*; Rezende, Mohamed and Wierstra (2014), *Stochastic
+#   backpropagation and approximate inference in deep generative models*: the two papers that began it.
+# - Kingma and Welling (2019), *An introduction to variational autoencoders*: a book by those who know.
+# - Mohamed, Rosca, Figurnov and Mnih (2020), *Monte Carlo gradient estimation in machine learning*: section 3.4 at length.
+# - Art Owen, *Monte Carlo theory, methods and examples*, chapter 9: weights, once more.
+#
+# **Next:** notebook 4, where one draw becomes many and the bound closes in on $\log p(x)$.
