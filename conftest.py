@@ -5,6 +5,8 @@ import os
 import pytest
 from nbval.plugin import IPyNbFile
 
+# pytest runs two workers (pyproject.toml). With two threads each, torch's small products would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # With another backend than the notebook's own, kernels would send no figures to compare.
 os.environ.pop("MPLBACKEND", None)
 
