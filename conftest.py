@@ -1,6 +1,7 @@
 """How pytest treats the stored notebooks."""
 
 import os
+import signal
 
 import pytest
 from nbval.plugin import IPyNbFile
@@ -9,6 +10,9 @@ from nbval.plugin import IPyNbFile
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # With another backend than the notebook's own, kernels would send no figures to compare.
 os.environ.pop("MPLBACKEND", None)
+# A shell starts what runs in the background with Ctrl-C ignored, and so would be everything that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
