@@ -1,10 +1,8 @@
 """Every figure of notebooks 01 and 02 has a title that says what it shows, and named axes."""
 
-import inspect
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from figure_checks import check_titles_axes_and_shown_once, drawing_functions
 from matplotlib.figure import Figure
 
 from course_lib.projects import Project, completion_law, importance_sampling, late_projects, monte_carlo, plots, scaled
@@ -49,27 +47,12 @@ FIGURES = {
 
 
 def test_every_figure_is_covered():
-    drawing = {
-        name
-        for name, function in inspect.getmembers(plots, inspect.isfunction)
-        if function.__module__ == plots.__name__
-        and function.__annotations__.get("return") == "Figure"
-        and name[0] != "_"
-    }
-    assert drawing == set(FIGURES)
+    assert drawing_functions(plots) == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_has_titles_and_named_axes_and_is_shown_once(name):
-    before = plt.get_fignums()
-    figure = FIGURES[name]()
-    assert isinstance(figure, Figure)
-    assert plt.get_fignums() == before  # an open figure would be shown a second time
-    figure.canvas.draw()
-    for ax in figure.axes:
-        assert ax.get_title(loc="left")
-        if ax.axison:
-            assert ax.get_xlabel()
+    check_titles_axes_and_shown_once(FIGURES[name])
 
 
 def test_slider_redraws_for_its_value():

@@ -1,11 +1,8 @@
 """Every figure of notebooks 03 and 04 has titles that say what it shows, and named axes."""
 
-import inspect
-
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.figure import Figure
+from figure_checks import check_titles_axes_and_shown_once, drawing_functions
 
 from course_lib.vae import VAE, LinearGaussianVAE, log_likelihood, plots
 
@@ -57,27 +54,12 @@ FIGURES = {
 
 
 def test_every_figure_is_covered():
-    drawing = {
-        name
-        for name, function in inspect.getmembers(plots, inspect.isfunction)
-        if function.__module__ == plots.__name__
-        and function.__annotations__.get("return") == "Figure"
-        and name[0] != "_"
-    }
-    assert drawing == set(FIGURES)
+    assert drawing_functions(plots) == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_has_titles_and_named_axes_and_is_shown_once(name):
-    before = plt.get_fignums()
-    figure = FIGURES[name]()
-    assert isinstance(figure, Figure)
-    assert plt.get_fignums() == before  # an open figure would be shown a second time
-    figure.canvas.draw()
-    for ax in figure.axes:
-        assert ax.get_title(loc="left")
-        if ax.axison:
-            assert ax.get_xlabel()
+    check_titles_axes_and_shown_once(FIGURES[name])
 
 
 def test_a_live_curve_is_one_output_that_ends_as_the_whole_curve(monkeypatch):
