@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional
 
-from course_lib.vae import VAE, LinearGaussianVAE, TwoLayerVAE
+from course_lib.vae import VAE, DeepVAE, LinearGaussianVAE, TwoLayerVAE
 
 EPSILON = torch.finfo(torch.float64).eps
 
@@ -48,6 +48,57 @@ def small_two_layer(seed=0):
     return model
 
 
+LEVELS = {"bernoulli": 2, "logistic-mixture": 3, "categorical": 3}
+
+
+def tiny_deep(likelihood="bernoulli", *, shape=(1, 2, 2), network="dense", seed=0, **arguments):
+    """A deep VAE of four pixels and two latent dimensions, no part of which is at its start, with a wide q."""
+    sizes = {"dense": {"width": 6, "n_layers": 2}, "gated-conv": {"widths": (2, 3, 4)}, "resnet": {"widths": (2, 3, 4)}}
+    torch.manual_seed(seed)
+    model = DeepVAE(
+        shape,
+        network,
+        sizes[network],
+        latent_dim=2,
+        likelihood=likelihood,
+        levels=LEVELS[likelihood],
+        components=2,
+        flow_width=8,
+        **arguments,
+    ).double()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Of flows, so that they bend and do not tear; of the rest, so that an image depends on z.
+            parameter.add_((0.1 if "flow" in name else 0.3) * torch.randn_like(parameter))
+        model.encoder[-1].weight.mul_(0.3)
+        model.encoder[-1].bias[2:4] = 1.2
+        if likelihood == "logistic-mixture":
+            model.bias[:, 2:4] = torch.tensor([0.2, 0.7])[:, None, None]
+            model.bias[:, 4:] = -1.5
+    return model
+
+
+def tiny_images(likelihood="bernoulli"):
+    """Every image of four pixels: 16 of bits, 81 of three levels, ``[n, 1, 2, 2]``."""
+    values = torch.linspace(0, 1, LEVELS[likelihood], dtype=torch.float64).tolist()
+    return torch.tensor(list(itertools.product(values, repeat=4)), dtype=torch.float64).view(-1, 1, 2, 2)
+
+
+def on_grid(step, furthest):
+    """Points of a square ``[n, 2]`` around zero, so many apart."""
+    half = round(furthest / step)
+    axis = step * torch.arange(-half, half + 1, dtype=torch.float64)
+    return torch.cartesian_prod(axis, axis)
+
+
+def quadrature_of(model, x, step=0.2, furthest=9.0):
+    """log p(x), ``[batch]``, of any model of two latent dimensions, by the trapezoid rule over its joint density."""
+    z = on_grid(step, furthest)
+    with torch.no_grad():
+        log_joint = model.log_joint(x, z.unsqueeze(1))
+    return torch.logsumexp(log_joint, 0) + 2 * math.log(step)
+
+
 def _shake(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -74,9 +125,7 @@ def quadrature(model, step, furthest=14.0):
 
     For an analytic integrand that has vanished at the ends its error falls exponentially in ``1 / step``.
     """
-    half = round(furthest / step)
-    axis = step * torch.arange(-half, half + 1, dtype=torch.float64)
-    z = torch.cartesian_prod(axis, axis)
+    z = on_grid(step, furthest)
     standard = Normal(torch.zeros((), dtype=torch.float64), 1.0)
     with torch.no_grad():
         if isinstance(model, TwoLayerVAE):

@@ -8,11 +8,30 @@ import sys
 import pytest
 import torch
 from scipy import stats
-from small_models import all_images, moved_linear, quadrature, small_two_layer, small_vae
+from small_models import (
+    all_images,
+    moved_linear,
+    quadrature,
+    rows_seen,
+    small_two_layer,
+    small_vae,
+    tiny_deep,
+    tiny_images,
+)
 
 from course_lib.estimates import Estimate, effective_sample_size, log_mean_exp, pareto_k, tail_length
 from course_lib.vae import VAE, Evidence, LinearGaussianVAE, evidence, log_likelihood
+from course_lib.vae.distributions import keyed_generator
+from course_lib.vae.evidence import images_at_once
+from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
 
+PROPOSALS = {
+    "encoder": encoder,
+    "prior": prior,
+    "widened": widened(1.3),
+    "student t": student_t(4),
+    "defensive mixture": defensive_mixture(0.1),
+}
 FIELDS = ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
 
 
@@ -26,7 +45,7 @@ def slightly_moved(data_dim=5, latent_dim=2):
 
 def drawn_again(model, x, n_samples, seed=0, first_image=0):
     """All log-weights ``[n_samples, batch]`` that an estimate used, kept at once."""
-    generators = [evidence._generator(x.device, seed, first_image + image) for image in range(len(x))]
+    generators = [keyed_generator(x.device, seed, first_image + image) for image in range(len(x))]
     pieces = [min(1_000, n_samples - start) for start in range(0, n_samples, 1_000)]
     with torch.no_grad():
         return torch.cat([model.log_weights(x, piece, generators) for piece in pieces]).numpy()
@@ -178,13 +197,63 @@ def test_an_image_has_the_same_draws_in_any_batch():
     assert not torch.equal(log_likelihood(model, x[3:6], 1_200, seed=5).per_image, whole.per_image[3:6])
 
 
-@pytest.mark.parametrize("rows", [1, 5_000, 10**9])
-def test_how_many_images_are_taken_at_once_changes_nothing(monkeypatch, rows):
+@pytest.mark.parametrize("proposal", [*PROPOSALS, "flow"])
+def test_how_much_fits_into_memory_changes_nothing(monkeypatch, proposal):
+    model, n = moved_linear(), 1_200
+    x, how = model.simulate(7, seed=2), PROPOSALS.get(proposal, encoder)
+    if proposal == "flow":
+        model, x = tiny_deep(posterior_flows=2, prior_flows=1), tiny_images("bernoulli")[:7]
+    seen = rows_seen(model.decoder)
+    whole = log_likelihood(model, x, n, proposal=how)
+    assert (sum(seen), max(seen)) == (7 * n, 7_000)
+    for rows in (1, 999, 2_500):
+        monkeypatch.setattr(evidence, "_NUMBERS_ON_CPU", rows * model.numbers_per_sample)
+        seen.clear()
+        assert_same(log_likelihood(model, x, n, proposal=how), whole)
+        # Of every sample once, and never more than there is room for.
+        assert (sum(seen), max(seen)) == (7 * n, min(rows, 2_000))
+        assert images_at_once(model, n) == max(1, rows // 1_000)
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_every_proposal_gives_the_exact_answer_within_its_error(proposal):
+    model = slightly_moved()
+    x = model.simulate(100, seed=0)
+    found = log_likelihood(model, x, 4_000, seed=1, proposal=PROPOSALS[proposal])
+    exact = model.exact_log_likelihood(x).detach()
+    # 100 images, at 5 standard errors each, and their mean. From the prior, weights are too uneven for so few samples.
+    is_good = found.ess > 200
+    assert is_good.double().mean() > (0.3 if proposal == "prior" else 0.99)
+    z = ((found.per_image - exact + found.std_error**2 / 2) / found.std_error)[is_good]
+    assert z.abs().max() < 5 and abs(z.mean()) < 5 / math.sqrt(len(z))
+    # The mean log-weight is the ELBO of what z was drawn from: below that of the encoder only if that is near.
+    assert (found.elbo <= exact + 5 * found.elbo_std_error).all()
+    if proposal == "encoder":
+        assert found.per_image.equal(log_likelihood(model, x, 4_000, seed=1).per_image)
+    else:
+        assert not torch.allclose(found.elbo, model.exact_elbo(x).detach(), atol=0.01)
+
+
+def test_the_elbo_of_a_proposal_is_the_mean_log_weight_of_its_own_draws():
+    """Exactly, for the prior: E[log p(x|z)] of a linear-Gaussian model is that of a quadratic form."""
+    model = slightly_moved()
+    x = model.simulate(20, seed=0)
+    found = log_likelihood(model, x, 4_000, seed=1, proposal=prior)
+    with torch.no_grad():
+        squares = ((x - model.decoder.bias) ** 2).sum(-1) + (model.decoder.weight**2).sum()
+        constant = -5 * (0.5 * math.log(2 * math.pi) + math.log(model.noise_std))
+        exact = constant - 0.5 * squares / model.noise_std**2
+    assert ((found.elbo - exact) / found.elbo_std_error).abs().max() < 5
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_an_image_has_the_same_draws_of_any_proposal_in_any_batch(proposal):
     model = moved_linear()
-    x = model.simulate(7, seed=2)
-    whole = log_likelihood(model, x, 1_200)
-    monkeypatch.setattr(evidence, "_ROWS_ON_CPU", rows)
-    assert_same(log_likelihood(model, x, 1_200), whole)
+    x = model.simulate(5, seed=2)
+    how = {"n_samples": 1_100, "seed": 5, "proposal": PROPOSALS[proposal]}
+    whole = log_likelihood(model, x, **how)
+    parts = [log_likelihood(model, x[a:b], **how, first_image=a) for a, b in ((0, 1), (1, 3), (3, 5))]
+    assert_same(Evidence.joined(parts), whole)
 
 
 def test_number_of_threads_changes_nothing():

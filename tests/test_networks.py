@@ -1,4 +1,4 @@
-"""Encoders and decoders: the layers asked for, and no activation after the last."""
+"""Encoders and decoders: the layers asked for, the shapes promised, and what each kind is known for."""
 
 import math
 from itertools import pairwise
@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from course_lib.vae.networks import ACTIVATIONS, mlp
+from course_lib.vae.networks import ACTIVATIONS, PAIRS, dense_pair, gated_conv_pair, mlp, resnet_pair
 
 
 @pytest.mark.parametrize("sizes", [[4, 3], [4, 1, 3], [4, 20, 10, 3]])
@@ -79,3 +80,134 @@ def test_weights_start_as_glorot_and_bengio_say_and_biases_at_zero():
 def test_impossible_networks_are_refused(arguments, told):
     with pytest.raises(ValueError, match=told):
         mlp(*arguments)
+
+
+# Pairs for images
+
+
+SMALL = {"dense": {"width": 7}, "gated-conv": {"widths": (2, 3, 5)}, "resnet": {"widths": (2, 3, 5)}}
+of_every_pair = pytest.mark.parametrize("name", PAIRS)
+
+
+@of_every_pair
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 4, 12)])
+def test_a_pair_goes_from_images_to_features_and_from_vectors_to_maps(name, shape):
+    pair = PAIRS[name](shape, 6, 11, **SMALL[name])
+    assert pair.encoder(torch.rand(3, *shape)).shape == (3, pair.n_features)
+    assert pair.decoder(torch.rand(3, 6)).shape == (3, 11, *shape[1:])
+    assert isinstance(pair.encoder, nn.Sequential) and isinstance(pair.decoder, nn.Sequential)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_out", "sizes"),
+    [
+        *[(name, n_out, sizes) for name, sizes in SMALL.items() for n_out in (1, 40)],
+        ("dense", 1, {"width": 300}),
+        ("gated-conv", 1, {"widths": (1, 16, 1)}),
+        ("gated-conv", 1, {"widths": (1, 1, 64)}),
+        ("resnet", 1, {"widths": (1, 16, 1)}),
+        ("resnet", 1, {"widths": (1, 1, 64)}),
+    ],
+)
+def test_the_widest_layer_is_told_by_which_memory_is_planned(name, n_out, sizes):
+    decoder, found = (pair := PAIRS[name]((1, 8, 8), 6, n_out, **sizes)).decoder, []
+    for layer in decoder.modules():
+        layer.register_forward_hook(lambda _, __, output: found.append(output[0].numel()))
+    decoder(torch.rand(2, 6))
+    assert pair.widest == max(found)
+
+
+@of_every_pair
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_every_pixel_and_every_number_counts(name, part):
+    torch.manual_seed(0)
+    pair = PAIRS[name]((2, 8, 8), 6, 3, **SMALL[name])
+    x = torch.rand(1, *((2, 8, 8) if part == "encoder" else (6,)), requires_grad=True)
+    output = getattr(pair, part)(x)
+    output.backward(torch.randn_like(output))
+    assert x.grad.all()
+    for parameter_name, parameter in getattr(pair, part).named_parameters():
+        # Behind the layers that start at zero nothing is learnt in the very first step.
+        assert parameter.grad.any() or ".first." in parameter_name, parameter_name
+
+
+def test_the_input_is_handed_to_every_fully_connected_layer():
+    torch.manual_seed(0)
+    pair = dense_pair((1, 4, 4), n_in=6, n_out=2, width=7, n_layers=3)
+    for network, n_in, x in ((pair.encoder[1], 16, torch.randn(5, 16)), (pair.decoder[0], 6, torch.randn(5, 6))):
+        h = x
+        for i, layer in enumerate(network.layers):
+            assert (layer.in_features, layer.out_features) == (n_in + 7 * (i > 0), 7)
+            a = h @ layer.weight.T + layer.bias
+            h = torch.cat([x, torch.where(a > 0, a, a.exp() - 1)], dim=1)
+        assert len(network.layers) == 3
+        torch.testing.assert_close(network(x), h)
+    assert pair.n_features == 16 + 7
+
+
+def test_residual_blocks_are_the_identity_at_the_start():
+    torch.manual_seed(0)
+    pair = resnet_pair((1, 8, 8), 6, 1, widths=(2, 3, 5), blocks=(1, 2, 3))
+    for part in (pair.encoder, pair.decoder):
+        blocks = [layer for layer in part if hasattr(layer, "second")]
+        assert [block.first.in_channels for block in blocks] in ([2, 3, 3, 5, 5, 5], [5, 5, 5, 3, 3, 2])
+        for block in blocks:
+            x = torch.randn(2, block.first.in_channels, 4, 4)
+            assert torch.equal(block(x), x)
+            # The second convolution, not the first, so that there is something to learn from.
+            assert block.first.weight.any()
+            nn.init.dirac_(block.second.weight)
+            exact = functional.elu(block.first(functional.elu(x)))
+            torch.testing.assert_close(block(x) - x, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_without_residual_blocks_is_one_too():
+    pair = resnet_pair((1, 8, 8), 6, 1, widths=(2, 3, 5), blocks=(0, 0, 0))
+    assert pair.decoder(pair.encoder(torch.rand(2, 1, 8, 8))[:, :6]).shape == (2, 1, 8, 8)
+
+
+def test_gates_are_convolutions_squashed_between_zero_and_one():
+    torch.manual_seed(0)
+    gated = gated_conv_pair((1, 8, 8), 6, 1, widths=(2, 3, 5)).encoder[0]
+    x = torch.randn(3, 1, 8, 8)
+    weight, bias = gated.convolution.weight, gated.convolution.bias
+    value = functional.conv2d(x, weight[:2], bias[:2], padding=2)
+    gate = functional.conv2d(x, weight[2:], bias[2:], padding=2)
+    torch.testing.assert_close(gated(x), functional.elu(value) * torch.sigmoid(gate), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gated-conv", "resnet"])
+def test_what_convolutions_see_moves_with_the_image(name):
+    """By a whole step of the coarsest maps, away from the edges."""
+    torch.manual_seed(0)
+    pair = PAIRS[name]((1, 64, 64), 6, 1, **SMALL[name])
+    features = nn.Sequential(*pair.encoder[:-1])
+    x = torch.zeros(1, 1, 64, 64)
+    x[..., 28:36, 28:36] = torch.randn(8, 8)
+    here, there = features(x), features(x.roll((4, 4), (2, 3)))
+    assert here.shape[2:] == (16, 16)
+    inside = (..., slice(6, 11), slice(6, 11))
+    assert here[inside].std() > 1e-3
+    torch.testing.assert_close(there[inside], here.roll((1, 1), (2, 3))[inside], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sizes", "told"),
+    [
+        ("gated-conv", (1, 30, 28), {}, "convolutions halve an image twice; 30 x 28 is not divisible by 4"),
+        ("resnet", (1, 28, 2), {}, "28 x 2 is not divisible by 4"),
+        ("resnet", (1, 8, 8), {"widths": (8, 8)}, r"widths must be three numbers of maps.*got \(8, 8\)"),
+        ("gated-conv", (1, 8, 8), {"widths": 8}, "widths must be three numbers of maps.*got 8"),
+        ("resnet", (1, 8, 8), {"widths": (8, 0, 8)}, "each of widths must be a whole number of at least 1; got 0"),
+        ("gated-conv", (1, 8, 8), {"widths": (8, 8, 1.5)}, "each of widths must be a whole number.*got 1.5"),
+        ("resnet", (1, 8, 8), {"blocks": (1, 1)}, r"blocks must be three numbers of at least 0.*got \(1, 1\)"),
+        ("resnet", (1, 8, 8), {"blocks": (1, -1, 1)}, r"blocks must be three numbers.*got \(1, -1, 1\)"),
+        ("resnet", (1, 8, 8), {"blocks": 2}, "blocks must be three numbers.*got 2"),
+        ("dense", (1, 8, 8), {"width": 0}, "width must be a whole number of at least 1; got 0"),
+        ("dense", (1, 8, 8), {"n_layers": 0}, "n_layers must be a whole number of at least 1; got 0"),
+        ("dense", (1, 8, 8), {"n_layers": True}, "n_layers must be a whole number of at least 1; got True"),
+    ],
+)
+def test_impossible_pairs_are_refused(name, shape, sizes, told):
+    with pytest.raises(ValueError, match=told):
+        PAIRS[name](shape, 6, 1, **sizes)

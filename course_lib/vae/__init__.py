@@ -4,16 +4,24 @@ Start with `VAE` and its `log_weights(x, k)`; reduce them with `elbo` or `iwae_b
 as many as it takes. `LinearGaussianVAE` knows the exact answers.
 """
 
+from course_lib.vae.annealing import annealed_importance_sampling, bidirectional_bounds
 from course_lib.vae.bounds import elbo, iwae_bound
+from course_lib.vae.deep import DeepVAE
+from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture
 from course_lib.vae.evidence import Evidence, log_likelihood
 from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
 
 __all__ = [
     "VAE",
+    "CategoricalLevels",
+    "DeepVAE",
+    "DiscretizedLogisticMixture",
     "Evidence",
     "LatentVariableModel",
     "LinearGaussianVAE",
     "TwoLayerVAE",
+    "annealed_importance_sampling",
+    "bidirectional_bounds",
     "elbo",
     "iwae_bound",
     "log_likelihood",

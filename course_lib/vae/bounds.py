@@ -72,12 +72,12 @@ def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generato
     For models with the prior N(0, I) and a diagonal Gaussian q.
 
     Raises:
-        ValueError: q is no diagonal Gaussian.
+        ValueError: q is no diagonal Gaussian, or the prior may not be N(0, I).
 
     Source: Kingma and Welling 2014, equation 10 ("version B").
     """
     q = model.posterior(x)
-    if not isinstance(q, DiagonalGaussian):
+    if not (isinstance(model, VAE | LinearGaussianVAE) and isinstance(q, DiagonalGaussian)):
         raise ValueError(f"the KL divergence of a {type(model).__name__}'s q has no closed form; use pathwise.")
     z = q.rsample(checked_n_samples(k), generator)
     return model.log_conditional(x, z).mean(0) - q.kl_from_standard_normal()
@@ -179,8 +179,8 @@ GRADIENTS: dict[str, Callable[..., Tensor]] = {
 def _log_weights(model: LatentVariableModel, x: Tensor, k: int, generator: Generator) -> Tensor:
     # Not the model's own log_weights: its look at every pixel would make a GPU wait for the CPU at each step.
     q = model.posterior(x)
-    z = q.rsample(checked_n_samples(k), generator)
-    return model.log_joint(x, z) - q.log_prob(z)
+    z, log_q = q.rsample_and_log_prob(checked_n_samples(k), generator)
+    return model.log_joint(x, z) - log_q
 
 
 def _normalized(log_w: Tensor) -> Tensor:

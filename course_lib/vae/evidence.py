@@ -1,4 +1,4 @@
-r"""How probable is an image? log p(x) by importance sampling, with the encoder as the proposal.
+r"""How probable is an image? log p(x) by importance sampling, with the encoder as the proposal unless told otherwise.
 
 .. math:: \log p(x) \approx \log \frac{1}{K} \sum_k \frac{p(x, z_k)}{q(z_k | x)}, \quad z_k \sim q(z | x)
 
@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
+from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
+from course_lib.vae.proposals import Proposal, encoder
 
 __all__ = ["Evidence", "log_likelihood"]
 
 # The draws of an image must not depend on memory or device, so they come in pieces of this size everywhere.
 _SAMPLES_AT_ONCE = 1_000
-# Rows (samples times images) that a decoder takes at once: what fits a processor's cache, what fills a GPU.
-_ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_000, 128_000
+# Numbers that a decoder has in use at once: what stays near a processor's cache, and what most GPUs have room for.
+_NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 3_200_000, 200_000_000
 # The fields of `Evidence` whose last axis is the image.
 _PER_IMAGE = ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
 
@@ -38,7 +39,8 @@ class Evidence:
         per_image: estimates of log p(x), ``[batch]``, float64. Their expectation is below log p(x), by about half of
             the squared standard error.
         std_error: their standard errors from the sampling of z, ``[batch]``, by the delta method.
-        elbo: the ELBO from the same draws, the mean log-weight, ``[batch]``.
+        elbo: the ELBO from the same draws, the mean log-weight, ``[batch]``: that of the encoder only if z was drawn
+            from it, otherwise that of the proposal.
         elbo_std_error: its standard errors, ``[batch]``.
         ess: effective sample sizes, ``[batch]``.
         largest_log_weights: what k-hat looks at, ``[m, batch]``.
@@ -114,6 +116,15 @@ class Evidence:
         room["largest_log_weights"] = torch.empty(n_kept, n_images, dtype=torch.float64)
         return Evidence(**room, n_samples=n_samples, data_dim=data_dim)
 
+    def fill(self, start: int, part: Evidence) -> None:
+        """Put the results of some images in their place, the first of them at ``start``."""
+        for name, tensor in self.tensors().items():
+            tensor[..., start : start + len(part.per_image)] = getattr(part, name)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is of each image; it is the last axis of every tensor."""
+        return {name: getattr(self, name) for name in _PER_IMAGE}
+
     @staticmethod
     def joined(parts: list[Evidence]) -> Evidence:
         """Several batches as one."""
@@ -127,10 +138,11 @@ def log_likelihood(
     n_samples: int = 5_000,
     seed: int = 0,
     *,
+    proposal: Proposal = encoder,
     first_image: int = 0,
     progress: bool = False,
 ) -> Evidence:
-    """Estimate log p(x) of each image by importance sampling from the encoder's q(z|x).
+    """Estimate log p(x) of each image by importance sampling, from the encoder's q(z|x) unless told otherwise.
 
     The same seed gives an image the same draws in whatever batch it comes, on any number of threads or processes.
 
@@ -139,6 +151,7 @@ def log_likelihood(
         x: images, ``[batch, ...]``.
         n_samples: draws of z for each image; 2 at least, for an error.
         seed: of the draws, at least 0.
+        proposal: where z is drawn; see `course_lib.vae.proposals`.
         first_image: the number that ``x[0]`` has among all images, for a part of a data set.
         progress: show a progress bar.
 
@@ -154,32 +167,52 @@ def log_likelihood(
         if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
             raise ValueError(f"{name} must be a whole number of at least 0; got {number!r}.")
     x = model.checked_images(x)
-    rows = _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
-    block = max(1, rows // min(n_samples, _SAMPLES_AT_ONCE))
+    block = images_at_once(model, n_samples)
     # All of the result at once: pieces of it, kept between the blocks' much larger arrays, would leave holes in memory
     # that those no longer fit into.
     whole = Evidence.empty(len(x), min(tail_length(n_samples), n_samples), n_samples, x.shape[1])
     with torch.inference_mode(), tqdm(total=len(x), unit=" images", disable=None if progress else True) as bar:
         for start in range(0, len(x), block):
             images = x[start : start + block]
-            part = _evidence(model, images, n_samples, seed, first_image + start)
-            for name in _PER_IMAGE:
-                getattr(whole, name)[..., start : start + block] = getattr(part, name)
+            whole.fill(start, _evidence(model, images, proposal, n_samples, seed, first_image + start))
             bar.update(len(images))
     return whole
 
 
-def _evidence(model: LatentVariableModel, x: Tensor, n_samples: int, seed: int, first_image: int) -> Evidence:
-    q = model.posterior(x)
-    generators = [_generator(x.device, seed, first_image + image) for image in range(len(x))]
+def images_at_once(model: LatentVariableModel, n_samples: int) -> int:
+    """How many images `log_likelihood` takes at once, for the sake of memory."""
+    return max(1, _rows_at_once(model) // min(checked_n_samples(n_samples), _SAMPLES_AT_ONCE))
+
+
+def _rows_at_once(model: LatentVariableModel) -> int:
+    """How many z are decoded at once."""
+    device = next(model.parameters()).device
+    numbers = _NUMBERS_ON_CPU if device.type == "cpu" else _NUMBERS_ELSEWHERE
+    if device.type == "cuda":
+        # Of what is free, a quarter, in numbers of four bytes.
+        numbers = torch.cuda.mem_get_info(device)[0] // 16
+    return max(1, numbers // model.numbers_per_sample)
+
+
+def _evidence(
+    model: LatentVariableModel,
+    x: Tensor,
+    proposal: Proposal,
+    n_samples: int,
+    seed: int,
+    first_image: int,
+) -> Evidence:
+    q, rows = proposal(model, x), _rows_at_once(model)
+    generators = [keyed_generator(x.device, seed, first_image + image) for image in range(len(x))]
     n_kept = min(tail_length(n_samples), n_samples)
     # Sums of weights relative to the largest so far, for each image.
     shift = torch.full((len(x),), -math.inf, dtype=torch.float64, device=_home(x))
     total, squares, log_total, log_squares = torch.zeros((4, len(x)), dtype=torch.float64, device=shift.device)
     largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
-        z = q.rsample(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
-        log_w = (model.log_joint(x, z) - q.log_prob(z)).to(shift.device).double()
+        z, log_q = q.rsample_and_log_prob(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
+        log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
+        log_w = (log_p - log_q).to(shift.device).double()
         if not start:
             first = log_w.mean(0)
         new_shift = torch.maximum(shift, log_w.amax(0))
@@ -206,12 +239,6 @@ def _evidence(model: LatentVariableModel, x: Tensor, n_samples: int, seed: int, 
         n_samples=n,
         data_dim=x.shape[1],
     )
-
-
-def _generator(device: torch.device, seed: int, image: int) -> torch.Generator:
-    """Draws for one image, unrelated to those of another image or seed."""
-    (state,) = np.random.SeedSequence((seed, image)).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
 def _home(x: Tensor) -> torch.device:

@@ -12,15 +12,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from course_lib.vae.distributions import DiagonalGaussian, Generator, bernoulli_log_prob, standard_normal_log_prob
-from course_lib.vae.networks import mlp
+from course_lib.vae.distributions import (
+    BernoulliPixels,
+    DiagonalGaussian,
+    Generator,
+    bernoulli_log_prob,
+    standard_normal_log_prob,
+)
+from course_lib.vae.networks import checked_count, mlp
 
 __all__ = ["VAE", "LatentVariableModel", "LinearGaussianVAE", "Posterior", "TwoLayerVAE"]
 
@@ -33,6 +38,9 @@ class Posterior(Protocol):
 
     def rsample(self, k: int, generator: Generator = None) -> Tensor:
         """Draw ``[k, batch, latent_dim]``, through which gradients flow."""
+
+    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+        """Draw, with the log-density in nats, ``[k, batch]``, at the draws: cheaper than `log_prob` for a flow."""
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats, ``[k, batch]``."""
@@ -47,10 +55,12 @@ class LatentVariableModel(nn.Module, ABC):
     Attributes:
         data_dim: numbers in an image.
         latent_dim: numbers in z.
+        levels: values that an intensity can have; 2 for bits.
     """
 
     data_dim: int
     latent_dim: int
+    levels: int = 2
 
     @abstractmethod
     def posterior(self, x: Tensor) -> Posterior:
@@ -71,6 +81,18 @@ class LatentVariableModel(nn.Module, ABC):
     @abstractmethod
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] ``[..., data_dim]`` for ``z`` ``[..., latent_dim]``; for bits, the probability of a one."""
+
+    @abstractmethod
+    def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x from p(x|z), ``[..., data_dim]``, for ``z`` ``[..., latent_dim]``."""
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
+        return 2 * self.data_dim
+
+    def start_from(self, images: Tensor) -> None:
+        """Before training, let p(x|z) start at what can be read off the training images ``[n, ...]``."""
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) in nats, ``[k, batch]``."""
@@ -95,8 +117,8 @@ class LatentVariableModel(nn.Module, ABC):
         """
         x = self.checked_images(x)
         q = self.posterior(x)
-        z = q.rsample(checked_n_samples(k), generator)
-        return self.log_joint(x, z) - q.log_prob(z)
+        z, log_q = q.rsample_and_log_prob(checked_n_samples(k), generator)
+        return self.log_joint(x, z) - log_q
 
     def checked_images(self, x: Tensor) -> Tensor:
         """``x`` as ``[batch, data_dim]``.
@@ -137,9 +159,7 @@ def checked_n_samples(k: Any) -> int:
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"the number of samples must be a whole number of at least 1; got {k!r}.")
-    return int(k)
+    return checked_count("the number of samples", k)
 
 
 def _is_hidden(sizes: Any) -> bool:
@@ -147,7 +167,7 @@ def _is_hidden(sizes: Any) -> bool:
     return isinstance(sizes, Sequence) and len(sizes) > 0
 
 
-def _gaussian(network_output: Tensor, dtype: torch.dtype) -> DiagonalGaussian:
+def encoded_gaussian(network_output: Tensor, dtype: torch.dtype) -> DiagonalGaussian:
     """Split ``[..., 2 * dim]`` into a mean, as it is, and a standard deviation, which a softplus makes positive."""
     mean, raw_std = network_output.to(dtype).chunk(2, dim=-1)
     return DiagonalGaussian(mean, functional.softplus(raw_std) + _SMALLEST_STD)
@@ -187,7 +207,7 @@ class VAE(LatentVariableModel):
     def posterior(self, x: Tensor) -> DiagonalGaussian:
         """The encoder's q(z|x) of images ``[batch, ...]``."""
         x = x.flatten(1)
-        return _gaussian(self.encoder(x), x.dtype)
+        return encoded_gaussian(self.encoder(x), x.dtype)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log N(z; 0, I) in nats, ``[k, batch]``."""
@@ -199,11 +219,19 @@ class VAE(LatentVariableModel):
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``[n, latent_dim]`` from N(0, I)."""
-        return _standard_normal(self, n, self.latent_dim, generator)
+        return standard_normal(self, n, self.latent_dim, generator)
+
+    def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the bits of images ``[..., data_dim]``."""
+        return BernoulliPixels(self.decoder(z)).sample(generator)
 
     def mean_image(self, z: Tensor) -> Tensor:
         """The probability of each pixel to be one, ``[..., data_dim]``."""
         return torch.sigmoid(self.decoder(z))
+
+    def start_from(self, images: Tensor) -> None:
+        """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
+        _start_from_mean_image(self.decoder, images)
 
 
 class _TwoLayerPosterior:
@@ -213,12 +241,16 @@ class _TwoLayerPosterior:
         self._z1, self._network, self._parameters = z1, network, parameters
 
     def _z2(self, z1: Tensor) -> DiagonalGaussian:
-        return _gaussian(torch.func.functional_call(self._network, self._parameters, (z1,)), z1.dtype)
+        return encoded_gaussian(torch.func.functional_call(self._network, self._parameters, (z1,)), z1.dtype)
 
     def rsample(self, k: int, generator: Generator = None) -> Tensor:
         z1 = self._z1.rsample(k, generator)
         (z2,) = self._z2(z1).rsample(1, generator)
         return torch.cat([z1, z2], dim=-1)
+
+    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+        z = self.rsample(k, generator)
+        return z, self.log_prob(z)
 
     def log_prob(self, z: Tensor) -> Tensor:
         z1, z2 = z.split([self._z1.mean.shape[-1], z.shape[-1] - self._z1.mean.shape[-1]], dim=-1)
@@ -281,12 +313,14 @@ class TwoLayerVAE(LatentVariableModel):
         """The encoder's q(z1, z2|x) of images ``[batch, ...]``."""
         x = x.flatten(1)
         second = self.encoder["z2"]
-        return _TwoLayerPosterior(_gaussian(self.encoder["z1"](x), x.dtype), second, dict(second.named_parameters()))
+        return _TwoLayerPosterior(
+            encoded_gaussian(self.encoder["z1"](x), x.dtype), second, dict(second.named_parameters())
+        )
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z1|z2) + log p(z2) in nats, ``[k, batch]``."""
         z1, z2 = z.split(self.latent_dims, dim=-1)
-        return _gaussian(self.decoder["z1"](z2), z2.dtype).log_prob(z1) + standard_normal_log_prob(z2)
+        return encoded_gaussian(self.decoder["z1"](z2), z2.dtype).log_prob(z1) + standard_normal_log_prob(z2)
 
     def log_conditional(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z1) in nats, ``[k, batch]``."""
@@ -294,13 +328,21 @@ class TwoLayerVAE(LatentVariableModel):
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw z2 from N(0, I), then z1 from p(z1|z2), and return both: ``[n, latent_dim]``."""
-        z2 = _standard_normal(self, n, self.latent_dims[1], generator)
-        (z1,) = _gaussian(self.decoder["z1"](z2), z2.dtype).rsample(1, generator)
+        z2 = standard_normal(self, n, self.latent_dims[1], generator)
+        (z1,) = encoded_gaussian(self.decoder["z1"](z2), z2.dtype).rsample(1, generator)
         return torch.cat([z1, z2], dim=-1)
+
+    def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the bits of images ``[..., data_dim]``."""
+        return BernoulliPixels(self.decoder["x"](z[..., : self.latent_dims[0]])).sample(generator)
 
     def mean_image(self, z: Tensor) -> Tensor:
         """The probability of each pixel to be one, given z1, ``[..., data_dim]``."""
         return torch.sigmoid(self.decoder["x"](z[..., : self.latent_dims[0]]))
+
+    def start_from(self, images: Tensor) -> None:
+        """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
+        _start_from_mean_image(self.decoder["x"], images)
 
 
 class LinearGaussianVAE(LatentVariableModel):
@@ -374,7 +416,13 @@ class LinearGaussianVAE(LatentVariableModel):
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``[n, latent_dim]`` from N(0, I)."""
-        return _standard_normal(self, n, self.latent_dim, generator)
+        return standard_normal(self, n, self.latent_dim, generator)
+
+    def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x from N(W z + b, s^2 I), ``[..., data_dim]``."""
+        mean = self.mean_image(z)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + self.noise_std * noise
 
     def mean_image(self, z: Tensor) -> Tensor:
         """W z + b."""
@@ -384,8 +432,7 @@ class LinearGaussianVAE(LatentVariableModel):
         """Draw ``n`` x from the model, ``[n, data_dim]``."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            mean = self.mean_image(self.sample_prior(n, generator))
-            return mean + self.noise_std * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+            return self.sample_conditional(self.sample_prior(n, generator), generator)
 
     def exact_log_likelihood(self, x: Tensor) -> Tensor:
         """log p(x) in nats, ``[batch]``, with no sampling."""
@@ -420,6 +467,11 @@ def _log_bits(x: Tensor, z: Tensor, decoder: nn.Module) -> Tensor:
     return bernoulli_log_prob(x.flatten(1), decoder[:-1](z), decoder[-1])
 
 
-def _standard_normal(model: LatentVariableModel, n: int, dim: int, generator: torch.Generator | None) -> Tensor:
+def _start_from_mean_image(decoder: Any, images: Tensor) -> None:
+    with torch.no_grad():
+        decoder[-1].bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
+
+
+def standard_normal(model: LatentVariableModel, n: int, dim: int, generator: torch.Generator | None) -> Tensor:
     parameter = next(model.parameters())
     return torch.randn((checked_n_samples(n), dim), generator=generator, device=parameter.device, dtype=parameter.dtype)

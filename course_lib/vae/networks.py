@@ -1,16 +1,27 @@
-"""Encoders and decoders."""
+"""Encoders and decoders: fully connected, and convolutional for images of two halvings.
+
+An encoder turns images ``[n, channels, height, width]`` into features ``[n, n_features]``; a decoder turns vectors
+``[n, n_in]`` into maps ``[n, channels, height, width]``. `PAIRS` names the ones that `course_lib.vae.deep` is built of.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["ACTIVATIONS", "mlp"]
+__all__ = ["ACTIVATIONS", "PAIRS", "Pair", "checked_count", "dense_pair", "gated_conv_pair", "mlp", "resnet_pair"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+
+Shape = tuple[int, int, int]
 
 
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
@@ -38,3 +49,209 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
         nn.init.zeros_(linear.bias)
         layers += [linear, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An encoder and a decoder for images of one shape.
+
+    Attributes:
+        encoder: of images ``[n, channels, height, width]``, makes ``[n, n_features]``.
+        n_features: what the encoder says of an image.
+        decoder: of vectors ``[n, n_in]``, makes ``[n, n_out, height, width]``.
+        widest: how many numbers the decoder's largest layer holds for each vector, by which memory is planned.
+    """
+
+    encoder: nn.Sequential
+    n_features: int
+    decoder: nn.Sequential
+    widest: int
+
+
+class _Dense(nn.Module):
+    """Fully connected layers with ELU, each of which sees the network's input beside the layer before."""
+
+    def __init__(self, n_in: int, width: int, n_layers: int) -> None:
+        super().__init__()
+        sizes = [n_in, *[n_in + width] * (n_layers - 1)]
+        self.layers = nn.ModuleList(nn.Linear(size, width) for size in sizes)
+        self.n_out = n_in + width
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs = x
+        for layer in self.layers:
+            x = torch.cat([inputs, functional.elu(layer(x))], dim=-1)
+        return x
+
+
+def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: int = 3) -> Pair:
+    """Fully connected layers, the input handed to every one of them.
+
+    Source: the NONCONV pair of the VAE with inverse autoregressive flow that notebook 05 compares with.
+    """
+    checked_count("width", width)
+    checked_count("n_layers", n_layers)
+    _, height, breadth = shape
+    encoder = _Dense(_size(shape), width, n_layers)
+    decoder = _Dense(n_in, width, n_layers)
+    to_maps = nn.Linear(decoder.n_out, n_out * height * breadth)
+    return Pair(
+        nn.Sequential(nn.Flatten(), encoder),
+        encoder.n_out,
+        nn.Sequential(decoder, to_maps, nn.Unflatten(1, (n_out, height, breadth))),
+        max(decoder.n_out, to_maps.out_features),
+    )
+
+
+class _GatedConv(nn.Module):
+    """A 5 x 5 convolution, each of whose outputs passes through a gate that is computed like it.
+
+    Source: van den Berg, Hasenclever, Tomczak and Welling 2018 (Sylvester flows), section 6 and its appendix.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(n_in, 2 * n_out, 5, stride, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.convolution(x).chunk(2, dim=1)
+        return functional.elu(value) * torch.sigmoid(gate)
+
+
+def gated_conv_pair(shape: Shape, n_in: int, n_out: int, widths: Sequence[int] = (32, 32, 64)) -> Pair:
+    """Gated 5 x 5 convolutions without residual connections, two a resolution.
+
+    Source: van den Berg et al. 2018, section 6; the SNF pair of the VAE that notebook 05 compares with.
+    """
+    full, half, quarter = _checked_widths(widths)
+    coarse = _coarse(shape, quarter)
+    encoder = nn.Sequential(
+        _GatedConv(shape[0], full),
+        _GatedConv(full, half, stride=2),
+        _GatedConv(half, half),
+        _GatedConv(half, quarter, stride=2),
+        _GatedConv(quarter, quarter),
+        nn.Flatten(),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(n_in, _size(coarse)),
+        nn.Unflatten(1, coarse),
+        _GatedConv(quarter, quarter),
+        _Up(quarter, half),
+        _GatedConv(half, half),
+        _Up(half, full),
+        _GatedConv(full, full),
+        nn.Conv2d(full, n_out, 1),
+    )
+    # A gate doubles the maps of its convolution, and two halvings quarter each map twice.
+    widest = max(2 * full, 2 * half / 4, 2 * quarter / 16, n_out)
+    return Pair(encoder, _size(coarse), decoder, round(widest * shape[1] * shape[2]))
+
+
+class _Up(nn.Sequential):
+    """Twice the height and the width: four maps are computed for each, and shuffled into one.
+
+    Source: Shi et al. 2016, Real-time single image super-resolution, section 3.1.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(nn.Conv2d(n_in, 4 * n_out, 3, padding=1), nn.PixelShuffle(2))
+
+
+class _ResidualBlock(nn.Module):
+    """Adds to its input what two 3 x 3 convolutions make of it; nothing at the start of training.
+
+    Source: He, Zhang, Ren and Sun 2016, Identity mappings in deep residual networks; the start at zero from Zhang,
+    Dauphin and Ma 2019 (Fixup), which makes normalization unnecessary here.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(functional.elu(self.first(functional.elu(x))))
+
+
+def resnet_pair(
+    shape: Shape, n_in: int, n_out: int, widths: Sequence[int] = (64, 64, 64), blocks: Sequence[int] = (1, 1, 2)
+) -> Pair:
+    """Residual blocks at three resolutions, with a strided convolution from each to the next.
+
+    Source: He et al. 2016; sizes as in Kingma et al. 2016 (inverse autoregressive flow), appendix C.
+    """
+    full, half, quarter = _checked_widths(widths)
+    coarse = _coarse(shape, quarter)
+    if not _are_three(blocks) or not all(isinstance(n, Integral) and n >= 0 for n in blocks):
+        raise ValueError(f"blocks must be three numbers of at least 0, one a resolution; got {blocks!r}.")
+
+    def residual(width: int, n: int) -> list[nn.Module]:
+        return [_ResidualBlock(width) for _ in range(n)]
+
+    encoder = nn.Sequential(
+        nn.Conv2d(shape[0], full, 3, padding=1),
+        *residual(full, blocks[0]),
+        nn.ELU(),
+        nn.Conv2d(full, half, 3, stride=2, padding=1),
+        *residual(half, blocks[1]),
+        nn.ELU(),
+        nn.Conv2d(half, quarter, 3, stride=2, padding=1),
+        *residual(quarter, blocks[2]),
+        nn.ELU(),
+        nn.Flatten(),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(n_in, _size(coarse)),
+        nn.Unflatten(1, coarse),
+        *residual(quarter, blocks[2]),
+        nn.ELU(),
+        _Up(quarter, half),
+        *residual(half, blocks[1]),
+        nn.ELU(),
+        _Up(half, full),
+        *residual(full, blocks[0]),
+        nn.ELU(),
+        nn.Conv2d(full, n_out, 3, padding=1),
+    )
+    widest = max(full, half / 4, quarter / 16, n_out)
+    return Pair(encoder, _size(coarse), decoder, round(widest * shape[1] * shape[2]))
+
+
+PAIRS: dict[str, Callable[..., Pair]] = {"dense": dense_pair, "gated-conv": gated_conv_pair, "resnet": resnet_pair}
+
+
+def _size(shape: Shape) -> int:
+    return math.prod(shape)
+
+
+def _coarse(shape: Shape, channels: int) -> Shape:
+    """After two halvings."""
+    _, height, width = shape
+    if height % 4 or width % 4:
+        raise ValueError(f"convolutions halve an image twice; {height} x {width} is not divisible by 4.")
+    return channels, height // 4, width // 4
+
+
+def _checked_widths(widths: Sequence[int]) -> tuple[int, int, int]:
+    if not _are_three(widths):
+        raise ValueError(f"widths must be three numbers of maps, one a resolution; got {widths!r}.")
+    full, half, quarter = (checked_count("each of widths", width) for width in widths)
+    return full, half, quarter
+
+
+def _are_three(numbers: Any) -> bool:
+    return isinstance(numbers, Sequence) and len(numbers) == 3
+
+
+def checked_count(name: str, number: Any) -> int:
+    """``number`` if it is a whole number of at least 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {number!r}.")
+    return int(number)

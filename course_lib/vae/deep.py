@@ -1,0 +1,219 @@
+"""A VAE for images, put together from parts: networks, likelihood, posterior and prior.
+
+`course_lib.vae.models` has the plain VAE of two small networks. This one takes any pair of `course_lib.vae.networks`,
+images of grey or colour levels as well as bits, and flows where a Gaussian is too stiff. All of it goes through the
+same `log_weights`, so that every bound, proposal and diagnostic works unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.vae.distributions import (
+    BernoulliPixels,
+    CategoricalLevels,
+    DiscretizedLogisticMixture,
+    checked_levels,
+    standard_normal_log_prob,
+)
+from course_lib.vae.flows import FlowPrior, InverseAutoregressiveFlow
+from course_lib.vae.models import (
+    LatentVariableModel,
+    Posterior,
+    encoded_gaussian,
+    standard_normal,
+)
+from course_lib.vae.networks import PAIRS, checked_count
+
+__all__ = ["DeepVAE"]
+
+
+class PixelDistribution(Protocol):
+    """The distribution of every intensity of some images, independent of one another."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected intensities, ``[..., channels, height, width]``."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probabilities in nats of intensities ``[..., channels, height, width]``, one for each."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw intensities, ``[..., channels, height, width]``."""
+
+
+def _bernoulli(parameters: Tensor, _: int) -> PixelDistribution:
+    return BernoulliPixels(parameters.squeeze(-1))
+
+
+def _logistic_mixture(parameters: Tensor, levels: int) -> PixelDistribution:
+    logits, means, log_scales = parameters.chunk(3, dim=-1)
+    return DiscretizedLogisticMixture(logits, means, log_scales, levels=levels)
+
+
+def _categorical(parameters: Tensor, _: int) -> PixelDistribution:
+    return CategoricalLevels(parameters)
+
+
+_LIKELIHOODS: dict[str, Callable[[Tensor, int], PixelDistribution]] = {
+    "bernoulli": _bernoulli,
+    "logistic-mixture": _logistic_mixture,
+    "categorical": _categorical,
+}
+
+
+class DeepVAE(LatentVariableModel):
+    """A VAE of images ``[channels, height, width]``: the networks, p(x|z), q(z|x) and p(z) are chosen by name.
+
+    The decoder's output has a bias of its own for every pixel, at which p(x|z) starts (`start_from`).
+
+    Source: Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling 2016 (flow posterior); Chen et al. 2017, section
+        3.2 (flow prior); Salimans et al. 2017 (discretized logistic mixture).
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int] = (1, 28, 28),
+        network: str = "resnet",
+        network_arguments: Mapping[str, Any] = MappingProxyType({}),
+        latent_dim: int = 32,
+        likelihood: str = "bernoulli",
+        levels: int = 2,
+        components: int = 5,
+        posterior_flows: int = 0,
+        prior_flows: int = 0,
+        flow_width: int = 320,
+    ) -> None:
+        """Make the networks.
+
+        Args:
+            shape: channels, height and width of an image.
+            network: one of `course_lib.vae.networks.PAIRS`: ``"dense"``, ``"gated-conv"`` or ``"resnet"``.
+            network_arguments: sizes, as that pair takes them.
+            latent_dim: numbers in z.
+            likelihood: ``"bernoulli"``, ``"logistic-mixture"`` or ``"categorical"``.
+            levels: values that an intensity can have: 2 for bits, 256 for 8-bit images.
+            components: of the logistic mixture.
+            posterior_flows: inverse autoregressive steps that q(z|x) takes from a diagonal Gaussian.
+            prior_flows: autoregressive steps between p(z) and N(0, I).
+            flow_width: units in the hidden layers of those steps.
+
+        Raises:
+            ValueError: an unknown name, a size below 1, levels that do not fit the likelihood, or an image that
+                convolutions cannot halve twice.
+        """
+        super().__init__()
+        if network not in PAIRS:
+            raise ValueError(f"there is no network {network!r}; choose one of {', '.join(PAIRS)}.")
+        if likelihood not in _LIKELIHOODS:
+            raise ValueError(f"there is no likelihood {likelihood!r}; choose one of {', '.join(_LIKELIHOODS)}.")
+        if not (isinstance(shape, Sequence) and len(shape) == 3):
+            raise ValueError(f"shape must give channels, height and width, such as (1, 28, 28); got {shape!r}.")
+        if (likelihood == "bernoulli") != (levels == 2):
+            raise ValueError(f"bits have 2 levels and a Bernoulli likelihood; got levels {levels} and {likelihood}.")
+        sizes = {"latent_dim": latent_dim, "levels": levels, "components": components, "flow_width": flow_width}
+        for name, size in {**sizes, **dict(zip(("channels", "height", "width"), shape, strict=True))}.items():
+            checked_count(name, size)
+        for name, steps in {"posterior_flows": posterior_flows, "prior_flows": prior_flows}.items():
+            if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
+                raise ValueError(f"{name} must be a whole number of at least 0; got {steps!r}.")
+        channels, height, width = shape
+        self.shape = channels, height, width
+        self.data_dim, self.latent_dim, self.levels = math.prod(shape), latent_dim, levels
+        self.likelihood = likelihood
+        n_parameters = {"bernoulli": 1, "logistic-mixture": 3 * components, "categorical": levels}[likelihood]
+        pair = PAIRS[network](self.shape, latent_dim, channels * n_parameters, **network_arguments)
+        self._widest = pair.widest
+        self.decoder = pair.decoder
+        self.bias = nn.Parameter(torch.zeros(channels, n_parameters, height, width))
+        n_context = flow_width if posterior_flows else 0
+        self.encoder = nn.Sequential(*pair.encoder, nn.Linear(pair.n_features, 2 * latent_dim + n_context))
+        self.posterior_flow = (
+            InverseAutoregressiveFlow(latent_dim, n_context, posterior_flows, flow_width) if posterior_flows else None
+        )
+        self.prior_flow = FlowPrior(latent_dim, prior_flows, flow_width) if prior_flows else None
+        # Convolutions are several times faster with an image's channels side by side in memory.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def numbers_per_sample(self) -> int:
+        """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
+        return 3 * self._widest
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """The encoder's q(z|x) of images ``[batch, ...]``."""
+        features = self.encoder(x.reshape(-1, *self.shape))
+        base = encoded_gaussian(features[:, : 2 * self.latent_dim], x.dtype)
+        return base if self.posterior_flow is None else self.posterior_flow(base, features[:, 2 * self.latent_dim :])
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, ``[k, batch]``."""
+        return standard_normal_log_prob(z) if self.prior_flow is None else self.prior_flow.log_prob(z)
+
+    def log_conditional(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z) in nats, ``[k, batch]``."""
+        return self.conditional(z).log_prob(x.reshape(-1, *self.shape)).sum((-3, -2, -1))
+
+    def conditional(self, z: Tensor) -> PixelDistribution:
+        """p(x|z) of each intensity, ``[..., channels, height, width]``, for ``z`` ``[..., latent_dim]``."""
+        maps = self.decoder(z.reshape(-1, self.latent_dim)).unflatten(1, self.bias.shape[:2])
+        parameters = (maps.to(z.dtype) + self.bias).movedim(2, -1)
+        return _LIKELIHOODS[self.likelihood](parameters.view(*z.shape[:-1], *parameters.shape[1:]), self.levels)
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``[n, latent_dim]`` from p(z)."""
+        if self.prior_flow is not None:
+            return self.prior_flow.sample(n, generator)
+        return standard_normal(self, n, self.latent_dim, generator)
+
+    def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x from p(x|z), ``[..., data_dim]``."""
+        return self.conditional(z).sample(generator).flatten(-3)
+
+    def mean_image(self, z: Tensor) -> Tensor:
+        """E[x|z] ``[..., data_dim]``, of intensities in [0, 1]."""
+        return self.conditional(z).mean.flatten(-3)
+
+    def start_from(self, images: Tensor) -> None:
+        """Let p(x|z) start near how often each intensity has each level in these images; a mixture, near its mean."""
+        images = images.reshape(-1, *self.shape)
+        mean = images.mean(0)
+        with torch.no_grad():
+            if self.likelihood == "bernoulli":
+                self.bias[:, 0] = mean.clamp(1e-3, 1 - 1e-3).logit()
+            elif self.likelihood == "categorical":
+                level = (images * (self.levels - 1)).round().long()
+                counts = torch.zeros(self.levels, *self.shape, device=images.device, dtype=images.dtype)
+                counts.scatter_add_(0, level, torch.ones_like(images))
+                self.bias.copy_(((counts + 1) / (len(images) + self.levels)).log().movedim(0, 1))
+            else:
+                logits, means, log_scales = self.bias.chunk(3, dim=1)
+                logits.zero_()
+                # Some components are lighter and some darker than the mean, or they would all learn the same.
+                offsets = torch.linspace(-0.5, 0.5, means.shape[1] + 2, device=mean.device, dtype=mean.dtype)[1:-1]
+                means.copy_(mean.unsqueeze(1) + offsets[:, None, None])
+                log_scales.fill_(math.log(0.1))
+
+    def checked_images(self, x: Tensor) -> Tensor:
+        """``x`` as ``[batch, data_dim]``.
+
+        Raises:
+            ValueError: it is no batch of images of this model's shape, dtype and device, a value is outside [0, 1], or
+                it is none of the model's levels.
+        """
+        if isinstance(x, Tensor) and x.ndim == 4 and tuple(x.shape[1:]) != self.shape:
+            shape = ", ".join(map(str, self.shape))
+            raise ValueError(f"images must have shape [batch, {shape}], channels first; got {list(x.shape)}.")
+        return super().checked_images(x)
+
+    def _check_values(self, x: Tensor) -> None:
+        super()._check_values(x)
+        if self.levels > 2:
+            checked_levels(x, self.levels)

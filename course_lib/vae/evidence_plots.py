@@ -1,0 +1,292 @@
+"""The figures of notebook 05.
+
+Each function takes numbers that the notebook computed and returns a finished `matplotlib.figure.Figure`, closed in
+pyplot so that a notebook shows it once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
+from numpy.typing import NDArray
+from torch import Tensor
+
+from course_lib.estimates import PARETO_K_LIMIT, Estimate, value_with_error
+from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, new_figure, set_title
+from course_lib.vae.evidence import Evidence
+from course_lib.vae.plots import LINES
+
+Floats = NDArray[np.float64]
+
+
+def _numbers(values: Tensor) -> Floats:
+    return np.asarray(values.detach().cpu(), dtype=float)
+
+
+def _ticks(ax: Axes, values: Sequence[int]) -> None:
+    """A logarithmic x-axis with ticks at these values only."""
+    ax.set_xscale("log")
+    ax.set_xticks(values, [f"{value:,}" for value in values])
+    ax.set_xticks([], minor=True)
+
+
+def _legend_below(fig: Figure, ax: Axes, columns: int) -> None:
+    """One legend for all panels, out of their way."""
+    handles, names = ax.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+
+
+def _names(ax: Axes, names: Sequence[str]) -> None:
+    """Names down the y-axis, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+
+
+# --- a probability for a grey pixel --------------------------------------------------------------------------------
+
+
+def mass_functions(probabilities: Mapping[str, Tensor], observed: int | None = None) -> Figure:
+    """Distributions of one pixel's level, side by side on one scale.
+
+    Args:
+        probabilities: of each level, ``name -> [levels]``.
+        observed: the level that the pixel has, to be marked.
+    """
+    fig, axes = new_figure(10, 3.2, len(probabilities), sharex=True, sharey=True, squeeze=False)
+    for ax, (name, tensor) in zip(axes[0], probabilities.items(), strict=True):
+        mass = _numbers(tensor)
+        levels = np.arange(len(mass))
+        # A frame keeps a few bars apart and would cover many, at whose ends a bar as thin as the others is hard to see.
+        few = len(mass) < 60
+        style = {"edgecolor": "white", "lw": 0.6 if few else 0.0, "align": "edge"}
+        inside = {**style, "color": BLUE, "label": "the bin around a level"}
+        outside = {**style, "color": ORANGE, "hatch": HATCHES[1] if few else ""}
+        width = max(1.0, 0.02 * len(mass))
+        ax.bar(levels[1:-1] - 0.5, mass[1:-1], 1.0, **inside)
+        ax.bar(levels[0] + 0.5, mass[0], -width, **outside)
+        ax.bar(levels[-1] - 0.5, mass[-1], width, label="first and last bin, with all that lies outside", **outside)
+        title = name
+        if observed is not None:
+            ax.axvline(observed, color=BLACK, ls=":", lw=1.5, label=f"the level it has: {observed}")
+            title += f"\nthis level has probability {mass[observed]:.2g}"
+        ax.set_xlabel("level")
+        set_title(ax, title)
+    axes[0, 0].set_ylabel("probability")
+    _legend_below(fig, axes[0, 0], 3)
+    return fig
+
+
+def paired_differences(values: Mapping[str, Tensor], reference: str) -> Figure:
+    """Mean differences between models and one of them, image by image.
+
+    Args:
+        values: log p(x) of the same images in nats, ``model -> [images]``.
+        reference: the model to compare with.
+    """
+    base = _numbers(values[reference])
+    differences = {
+        name: Estimate.from_values(_numbers(mine) - base) for name, mine in values.items() if name != reference
+    }
+    fig, ax = new_figure(7.5, 1.3 + 0.45 * len(differences))
+    for y, found in enumerate(differences.values()):
+        low, high = found.interval()
+        ax.plot([low, high], [y, y], "|-", color=BLUE, ms=10)
+        ax.plot(found.value, y, "o", color=BLUE)
+        ax.annotate(found.rounded, (found.value, y), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+    ax.axvline(0, color=BLACK, ls="--", lw=1)
+    ax.annotate(reference, (0, 0), (4, 3), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9)
+    _names(ax, list(differences))
+    ax.margins(x=0.15)
+    ax.set_xlabel(f"log p(x), less that of {reference} (nats per image), with a 95 % interval")
+    set_title(ax, f"Models on the same {len(base):,} images, image by image")
+    return fig
+
+
+# --- log-weights, errors and diagnostics ---------------------------------------------------------------------------
+
+
+def log_weights(log_w: Tensor) -> Figure:
+    """The log-weights of one image in nats, ``[K]``, with what the bounds make of them."""
+    logs = _numbers(log_w)
+    top = float(logs.max())
+    w = np.sort(np.exp(logs - top))[::-1]
+    n_half = int(np.searchsorted(np.cumsum(w), w.sum() / 2)) + 1
+    fig, ax = new_figure(8, 3.8)
+    ax.hist(logs, bins=60, color=BLUE, alpha=0.6)
+    ax.axvspan(top + math.log(w[n_half - 1]), top, color=GREY, alpha=0.25, lw=0, label="these carry half of the sum")
+    for value, style, colour, name in (
+        (float(logs.mean()), "--", ORANGE, "mean: the ELBO"),
+        (top + math.log(w.mean()), "-", BLACK, "log of the mean: log p(x)"),
+        (top, ":", GREEN, "the largest"),
+    ):
+        ax.axvline(value, color=colour, ls=style, lw=1.8, label=f"{name}, {value:.2f}")
+    ax.set(xlabel="log-weight (nats)", ylabel=f"draws out of {len(logs):,}")
+    _legend_below(fig, ax, 2)
+    set_title(ax, f"Half of the sum of weights comes from {n_half:,} of {len(logs):,} draws ({n_half / len(logs):.1%})")
+    return fig
+
+
+def evidence_against_n(ns: Sequence[int], evidence: Sequence[Evidence]) -> Figure:
+    """Estimates of log p(x) for each of a few images against the number of draws n, less the last of them."""
+    fig, ax = new_figure(9, 3.6)
+    estimates = np.stack([_numbers(found.per_image) for found in evidence], axis=1)
+    errors = np.stack([_numbers(found.std_error) for found in evidence], axis=1)
+    ax.axhline(0, color=BLACK, lw=0.8)
+    for i, (values, error) in enumerate(zip(estimates - estimates[:, -1:], errors, strict=True)):
+        colour, style = CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)] + LINES[i % len(LINES)]
+        ax.fill_between(ns, values - 2 * error, values + 2 * error, color=colour, alpha=0.15, lw=0)
+        ax.plot(ns, values, style, color=colour, ms=4, label=f"image {i + 1}: {estimates[i, -1]:.2f} at n = {ns[-1]:,}")
+    _ticks(ax, ns)
+    ax.set(xlabel="draws for each image, n", ylabel=f"estimate, less that of n = {ns[-1]:,} (nats)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    set_title(ax, "log p(x) in a band of two standard errors, as each estimate reports its own")
+    return fig
+
+
+def pareto_k_by_image(evidence: Evidence) -> Figure:
+    """The k-hat of each image's weights against the standard error that they report."""
+    k, error = _numbers(evidence.pareto_k), _numbers(evidence.std_error)
+    known = ~np.isnan(k)
+    bad = k > PARETO_K_LIMIT
+    finite = k[np.isfinite(k)].tolist()
+    high = max([1.0, *finite]) + 0.1
+    fig, ax = new_figure(7.5, 3.6)
+    ax.axhspan(PARETO_K_LIMIT, high, color=GREY, alpha=0.15, lw=0)
+    ax.axhline(PARETO_K_LIMIT, color=BLACK, ls="--", lw=1)
+    ax.annotate(
+        "error not to be trusted", (0.99, PARETO_K_LIMIT), (0, 4), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", fontsize=9,
+    )  # fmt: skip
+    for those, marker, colour in ((known & ~bad, "o", BLUE), (bad, "^", ORANGE)):
+        # An infinite k-hat is drawn at the top.
+        ax.plot(error[those], np.minimum(k[those], high), marker, color=colour, ms=5, alpha=0.8, clip_on=False)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    ax.minorticks_off()
+    ax.set(xlabel="standard error of log p(x) (nats)", ylabel="k-hat", ylim=(min([0.4, *finite]) - 0.1, high))
+    n_bad, n_known = int(bad.sum()), int(known.sum())
+    set_title(ax, f"k-hat is above {PARETO_K_LIMIT} for {n_bad} of {n_known} images ({n_bad / max(n_known, 1):.0%})")
+    return fig
+
+
+def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
+    """What different proposals make of the same images, with as many draws each; the first is the one to compare with.
+
+    Left, the mean of log p(x), with the error that each reports; middle, the effective sample size of each image;
+    right, for how many images k-hat warns.
+    """
+    fig, (left, middle, right) = new_figure(11, 1.5 + 0.42 * len(evidence), 3, sharey=True)
+    reference, base = next(iter(evidence.items()))
+    for y, found in enumerate(evidence.values()):
+        left.errorbar(
+            float((found.per_image - base.per_image).mean()), y, xerr=2 * found.mean.std_error,
+            fmt="o", color=BLUE, capsize=4,
+        )  # fmt: skip
+        share = _numbers(found.ess) / found.n_samples
+        middle.plot(share, np.full(len(share), y), "|", color=GREY, alpha=0.6, ms=9)
+        middle.plot(np.median(share), y, "D", color=BLUE, ms=6)
+        k = _numbers(found.pareto_k)
+        n_bad, n_known = int((k > PARETO_K_LIMIT).sum()), int((~np.isnan(k)).sum())
+        right.barh(y, n_bad / max(n_known, 1), 0.6, color=ORANGE, hatch=HATCHES[1], edgecolor="white")
+        right.annotate(
+            f"{n_bad} of {n_known}", (n_bad / max(n_known, 1), y), (4, 0), textcoords="offset points", va="center",
+            fontsize=9,
+        )  # fmt: skip
+    left.axvline(0, color=BLACK, ls="--", lw=1)
+    _names(left, list(evidence))
+    left.set_xlabel(f"less that of {reference} (nats), ± 2 std. errors")
+    set_title(left, "Mean log p(x)")
+    middle.set(xscale="log", xlabel="ESS / n of each image (◆ their median)")
+    middle.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    set_title(middle, "Effective share of the draws")
+    right.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], xlabel="share of images")
+    right.xaxis.set_major_formatter(PercentFormatter(1))
+    set_title(right, f"k-hat above {PARETO_K_LIMIT}")
+    return fig
+
+
+# --- bounds from both sides ----------------------------------------------------------------------------------------
+
+
+def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference: Estimate | None = None) -> Figure:
+    """Mean lower and upper bounds on log p(x) of the same images, less the middle of the last pair, image by image.
+
+    Args:
+        xlabel: what the bounds depend on.
+        bounds: lower and upper bounds of each image in nats, ``value -> ([images], [images])``, from loose to tight.
+        reference: the mean of log p(x) over these images, estimated in another way.
+    """
+    pairs = np.array([[_numbers(lower), _numbers(upper)] for lower, upper in bounds.values()])
+    # Images differ by many nats, which would hide what the bounds are about: how far apart they are.
+    middle = pairs[-1].mean(0)
+    around = pairs - middle
+    means = around.mean(-1)
+    errors = around.std(-1, ddof=1) / math.sqrt(pairs.shape[-1])
+    xs = list(bounds)
+    gaps = [Estimate.from_values(upper - lower) for lower, upper in pairs]
+    fig, axes = new_figure(10, 3.7, 2)
+    for ax, start, gap, when in (
+        (axes[0], 0, gaps[0], "Apart at first"),
+        (axes[1], len(xs) // 2, gaps[-1], "Close-up; apart at the end"),
+    ):
+        shown = slice(start, None)
+        ax.fill_between(xs[shown], *means[shown].T, color=GREY, alpha=0.2, lw=0)
+        for side, name, colour, marker in ((1, "upper bound", ORANGE, "v--"), (0, "lower bound", BLUE, "^-")):
+            ax.errorbar(
+                xs[shown], means[shown, side], 2 * errors[shown, side], fmt=marker, color=colour, capsize=3,
+                label=f"{name}, ± 2 standard errors",
+            )  # fmt: skip
+        if reference is not None:
+            centre, band = reference.value - middle.mean(), 2 * reference.std_error
+            ax.axhspan(centre - band, centre + band, color=GREEN, alpha=0.3, lw=0)
+            ax.axhline(centre, color=GREEN, ls=":", label="importance sampling, ± 2 standard errors")
+        _ticks(ax, xs[shown])
+        ax.set_xlabel(xlabel)
+        set_title(ax, f"{when}: {value_with_error(gap.value, gap.std_error)} nats")
+    axes[0].set_ylabel("bound on log p(x), less the middle\nof the last two (nats per image)")
+    _legend_below(fig, axes[0], 3)
+    return fig
+
+
+def annealing(
+    walks: Mapping[int, tuple[Tensor, Sequence[float]]], log_likelihood: Callable[[Tensor], Tensor], exact: float
+) -> Figure:
+    """Annealing from N(0, 1) in one dimension: the densities on the way with a chain among them, and the log-weights.
+
+    Args:
+        walks: number of steps -> the chains' log-weights in nats, and where the first chain was after each step.
+        log_likelihood: log p(x|z) in nats of z ``[n]``, ``[n]``.
+        exact: log p(x) in nats.
+    """
+    fig, (left, right) = new_figure(10, 4.2, columns=2)
+    n_steps = max(walks)
+    z = torch.linspace(-3, 3.5, 400)
+    beta = torch.arange(n_steps + 1)[:, None] / n_steps
+    log_f = beta * log_likelihood(z) - z**2 / 2
+    height = (log_f - log_f.amax(1, keepdim=True)).exp()
+    left.imshow(
+        _numbers(height.T), extent=(-0.5, n_steps + 0.5, -3, 3.5), origin="lower", aspect="auto", cmap="Greys", vmax=1.6
+    )
+    left.plot(range(1, n_steps + 1), walks[n_steps][1], color=ORANGE, lw=1.5)
+    left.set(xlabel="step", ylabel="z")
+    set_title(left, f"One chain of {n_steps} steps, on the densities it passes")
+    low, high = exact - 15, exact + 7
+    for (n, (log_w, _)), style, colour in zip(walks.items(), LINES, CYCLE, strict=False):
+        logs = _numbers(log_w)
+        estimate = float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
+        outside = np.mean(logs < low)
+        name = f"{n} step{'s' if n > 1 else ''}: log of the mean {estimate:.2f}"
+        name += f" ({outside:.0%} further left)" if outside >= 0.005 else ""
+        right.hist(logs, bins=60, range=(low, high), histtype="step", lw=1.8, ls=style, color=colour, label=name)
+    right.axvline(exact, color=BLACK, lw=1.2, label=f"log p(x), exact: {exact:.2f}")
+    right.set(xlabel="log-weight (nats)", ylabel="chains")
+    _legend_below(fig, right, 2)
+    set_title(right, "More steps, more even weights")
+    return fig
