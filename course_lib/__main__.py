@@ -167,16 +167,16 @@ def _train(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     import json
-    import time
 
     from course_lib.training import load_checkpoint, processes
     from course_lib.training.checkpoints import path_of, save_card
-    from course_lib.training.evaluation import evaluate, metrics
+    from course_lib.training.evaluation import Kept, evaluate, metrics, with_new
     from course_lib.training.loop import choose_device
 
     with processes.group(choose_device(options.device).type):
         model, card = load_checkpoint(options.checkpoint, choose_device(options.device))
-        started = time.monotonic()
+        weights = path_of(options.checkpoint)
+        keep = Kept(weights.with_name(f"{weights.stem}.{options.split}-{options.n_samples}.evaluation"))
         evidence = evaluate(
             model,
             card["settings"]["data"],
@@ -185,13 +185,14 @@ def _evaluate(options: argparse.Namespace) -> int:
             n_images=options.n_images,
             seed=options.seed,
             progress=True,
+            keep=keep,
         )
-        found = metrics(evidence) | {"seconds": round(time.monotonic() - started, 1)}
+        found = metrics(model, evidence) | {"seconds": round(keep.seconds, 1)}
         if not processes.is_first():
             return 0
         if options.save:
-            card["metrics"][options.split] = card["metrics"].get(options.split, {}) | found
-            save_card(path_of(options.checkpoint), card)
+            card["metrics"][options.split] = with_new(card["metrics"].get(options.split, {}), found)
+            save_card(weights, card)
         if options.json:
             print(json.dumps({"name": card["name"], "split": options.split, **found}))
         else:
@@ -199,6 +200,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
             elbo = value_with_error(*evidence.mean_elbo)
             print(f"{card['name']}, {options.split}: {evidence}; ELBO {elbo} nats")
+        keep.remove()
     return 0
 
 

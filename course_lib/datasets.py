@@ -31,7 +31,10 @@ from PIL import Image
 from requests import RequestException
 from torch import Tensor
 
-__all__ = ["BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "load"]
+__all__ = [
+    "BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "is_here",
+    "load",
+]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
 
@@ -46,6 +49,10 @@ BINARIZATION_SEED = 0
 
 _ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = _ROOT / "data" / "download_registry.json"
+_MNIST_FILES = (
+    "train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte",
+)  # fmt: skip
+_CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CACHE = "monte-carlo-to-vaes"
 # Every mirror gets its turn before the first is asked again.
 ROUNDS = 2
@@ -102,10 +109,22 @@ def load(name: str) -> Dataset:
         Learning multiple layers of features from tiny images (CIFAR-10).
     """
     loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-sample": _cifar10_sample}
-    if name not in loaders:
-        *others, last = loaders
-        raise ValueError(f"there is no data set {name!r}; there are {', '.join(others)} and {last}.")
-    return loaders[name]()
+    return loaders[_checked_name(name)]()
+
+
+def is_here(name: str) -> bool:
+    """Whether `load` finds this data set without a network.
+
+    Raises:
+        ValueError: there is no such data set.
+    """
+    if _checked_name(name) == "cifar10-sample":
+        return bool(_sample_pngs())
+    if name == "digits":
+        return True
+    # Downloads keep the published name, compressed; copies may be unpacked.
+    published = [_CIFAR10_ARCHIVE] if name == "cifar10" else [f"{file}.gz" for file in _MNIST_FILES]
+    return all(_given(name, file, file.removesuffix(".gz")) or (_cache() / file).is_file() for file in published)
 
 
 def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -177,6 +196,13 @@ def binarization_entropy(intensities: Tensor) -> Tensor:
     return (torch.special.entr(p) + torch.special.entr(1 - p)).flatten(1).sum(1)
 
 
+def _checked_name(name: str) -> str:
+    if name not in SPLITS:
+        *others, last = SPLITS
+        raise ValueError(f"there is no data set {name!r}; there are {', '.join(others)} and {last}.")
+    return name
+
+
 def _check_intensities(intensities: Tensor) -> None:
     if not intensities.is_floating_point():
         raise ValueError(f"intensities must be floating, such as float32; got {intensities.dtype}.")
@@ -201,20 +227,19 @@ def _digits() -> Dataset:
 
 
 def _mnist() -> Dataset:
-    images, labels = (
-        np.concatenate([_read_idx(f"{part}-{kind}-ubyte", n_axes) for part in ("train", "t10k")])
-        for kind, n_axes in (("images-idx3", 3), ("labels-idx1", 1))
+    train, test, train_labels, test_labels = (
+        _read_idx(name, n_axes) for name, n_axes in zip(_MNIST_FILES, (3, 3, 1, 1), strict=True)
     )
+    images, labels = np.concatenate([train, test]), np.concatenate([train_labels, test_labels])
     return _split("mnist", 256, images[:, None], labels)
 
 
 def _cifar10() -> Dataset:
-    archive = "cifar-10-binary.tar.gz"
-    path = _given("cifar10", archive)
+    path = _given("cifar10", _CIFAR10_ARCHIVE)
     if path is None:
-        path = _download(archive)
+        path = _download(_CIFAR10_ARCHIVE)
     else:
-        _check_hash(path, path.read_bytes(), _registered(archive)["hash"])
+        _check_hash(path, path.read_bytes(), _registered(_CIFAR10_ARCHIVE)["hash"])
     batches = [f"{batch}.bin" for batch in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
     contents: dict[str, bytes] = {}
     try:
@@ -235,7 +260,7 @@ def _cifar10() -> Dataset:
 
 
 def _cifar10_sample() -> Dataset:
-    pngs = next((pngs for folder in _data_folders() if (pngs := sorted(folder.glob("cifar10-sample/*.png")))), [])
+    pngs = _sample_pngs()
     if not pngs:
         raise FileNotFoundError(
             "the data set cifar10-sample is not downloaded but read from COURSE_DATA_DIR: set it to a folder that has "
@@ -243,6 +268,10 @@ def _cifar10_sample() -> Dataset:
         )
     images = np.concatenate([_read_rows(png) for png in pngs])
     return _split("cifar10-sample", 256, images, None)
+
+
+def _sample_pngs() -> list[Path]:
+    return next((pngs for folder in _data_folders() if (pngs := sorted(folder.glob("cifar10-sample/*.png")))), [])
 
 
 def _split(name: str, levels: int, images: Bytes, labels: NDArray[np.integer] | None) -> Dataset:
@@ -326,9 +355,13 @@ def _registered(name: str) -> dict[str, Any]:
     return json.loads(REGISTRY.read_text(encoding="utf-8"))[name]
 
 
+def _cache() -> Path:
+    return Path(os.environ.get("COURSE_CACHE_DIR") or pooch.os_cache(CACHE)).expanduser()
+
+
 def _download(name: str) -> Path:
     """The published file, from the cache where it is there and whole, else from the first mirror that has it."""
-    cache = Path(os.environ.get("COURSE_CACHE_DIR") or pooch.os_cache(CACHE)).expanduser()
+    cache = _cache()
     entry = _registered(name)
     # Some servers label a .gz file as a page compressed for the journey; unpacked on arrival it has another hash.
     as_it_is = {"Accept-Encoding": "identity"}

@@ -11,16 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_trainings import tiny
+import torch
+from tiny_trainings import LEVELS, tiny
 
 from course_lib import doctor
 from course_lib.__main__ import main
 from course_lib.doctor import Check
 from course_lib.notebooks import build, run
 from course_lib.notebooks.run import Outcome
-from course_lib.training import PRESETS, load_checkpoint
-from course_lib.training.checkpoints import load_state
+from course_lib.training import PRESETS, build_model, checkpoints, evaluation
+from course_lib.training.checkpoints import load_state, save_checkpoint
 from course_lib.training.presets import summary
+from course_lib.vae import log_likelihood
 
 COMMANDS = ["doctor", "run", "train", "evaluate", "build"]
 
@@ -190,8 +192,87 @@ def test_evaluate_prints_one_json_object_and_saves_it_when_asked(tiny_preset, tm
     for name in ("elbo", "log_likelihood"):
         assert found["test"][name].keys() >= {"value", "std_error", "n_samples", "n_images"}
     card = json.loads(weights.with_suffix(".json").read_text())
+    # What the training found with fewer samples stays.
+    of_training = card["metrics"]["validation"].pop("is_5")
     assert card["metrics"] == found
-    assert load_checkpoint(weights)[1] == card
+    assert of_training["log_likelihood"]["n_samples"] == 5
+    assert not list(tmp_path.glob("*.evaluation*"))
+
+
+@pytest.fixture
+def grey(tmp_path):
+    """A checkpoint of a model of digits with all their levels, as untrained as can be."""
+    preset = tiny(model="DeepVAE", arguments=LEVELS, stored="float16")
+    path = tmp_path / "grey.safetensors"
+    card = {"name": "grey", "settings": preset.settings(), "metrics": {}}
+    save_checkpoint(path, build_model(preset), card, torch.float16)
+    return path
+
+
+def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch):
+    before = {path.name for path in tmp_path.iterdir()}
+    command = ["evaluate", str(grey), "--device", "cpu", "--n-samples", "20", "--n-images", "30", "--json"]
+    assert main(command) == 0
+    whole = json.loads(capsys.readouterr().out)
+    taken = []
+
+    def interrupted(*arguments, **keywords):
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+        taken.append(len(arguments[1]))
+        return log_likelihood(*arguments, **keywords)
+
+    monkeypatch.setattr(evaluation, "images_at_once", lambda *_: 1)
+    monkeypatch.setattr(evaluation, "log_likelihood", interrupted)
+    assert main(command) == 130
+    said, kept = capsys.readouterr(), tmp_path / "grey.test-20.evaluation-0"
+    assert said.out == ""
+    assert said.err == f"\nInterrupted. 20 of 30 images are done and kept in {kept}: the same again goes on.\n"
+    taken.clear()
+    # What cannot be saved is not lost either.
+    monkeypatch.setattr(checkpoints, "save_card", raising(OSError("cannot write")))
+    assert main([*command, "--save"]) == 1
+    assert kept.exists()
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main([*command, "--save"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("elbo", "log_likelihood"):
+        assert found[name]["value"] == pytest.approx(whole[name]["value"], rel=1e-5)
+        assert found[name]["n_images"] == 30
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert "binarization_seed" not in found
+
+
+@pytest.mark.parametrize(
+    "settings, complaint",
+    [
+        ({"data": "letters"}, "there is no data set 'letters'"),
+        ({"levels": 256}, "the model is of 256 levels and digits has 17: choose other data"),
+        ({"shape": [1, 12, 12]}, "images must have shape [batch, 1, 12, 12], channels first; got [1, 1, 8, 8]"),
+        ({"shape": 64}, "grey.json describes a model that this course cannot build (shape must give channels"),
+        ({"network": "resnet", "shape": [1, 10, 10], "network_arguments": {}}, "10 x 10 is not divisible by 4"),
+        ({"network": "unet"}, "cannot build (there is no network 'unet'; choose one of dense, gated-conv, resnet.)"),
+        ({"likelihood": "gaussian"}, "cannot build (there is no likelihood 'gaussian'"),
+        ({"posterior_flows": -1}, "cannot build (posterior_flows must be a whole number of at least 0"),
+        ({"network_arguments": {"depth": 3}}, "unexpected keyword argument 'depth'"),
+    ],
+    ids=str,
+)
+def test_what_a_card_says_and_cannot_be_evaluated_is_one_sentence(settings, complaint, grey, capsys):
+    settings = {"data": "digits", **settings}
+    preset = dataclasses.replace(tiny(model="DeepVAE"), data=settings.pop("data"), arguments={**LEVELS, **settings})
+    try:
+        save_checkpoint(grey, build_model(preset), {"name": "grey", "settings": preset.settings(), "metrics": {}})
+    except (TypeError, ValueError):
+        card = json.loads(grey.with_suffix(".json").read_text())
+        grey.with_suffix(".json").write_text(json.dumps({**card, "settings": preset.settings()}))
+    assert main(["evaluate", str(grey), "--device", "cpu", "--n-samples", "2", "--save"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("course_lib: ") and said.err.count("\n") == 1
+    assert complaint in said.err
+    assert not list(grey.parent.glob("*.evaluation*"))
 
 
 def test_train_help_shows_every_preset_and_its_settings(capsys):

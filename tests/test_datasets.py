@@ -860,3 +860,35 @@ def test_the_real_sample_of_cifar(real):
     for axis in (2, 3):
         neighbours = data.test.diff(dim=axis).abs().mean()
         assert neighbours < 0.3 * (data.test - data.test.roll(1, 0)).abs().mean()
+
+
+# Here or not
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10-sample"])
+def test_is_here_says_whether_load_would_need_the_network(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("COURSE_DATA_DIR", raising=False)
+    assert not datasets.is_here(name)
+    assert datasets.is_here("digits")
+
+
+def test_copies_and_downloads_of_mnist_are_here_only_when_all_four_are(tmp_path, monkeypatch):
+    names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    monkeypatch.setenv("COURSE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "copies"))
+    for folder, files in {
+        "copies/mnist": [names[0]],
+        "copies": [f"{names[1]}.gz"],
+        "cache": [f"{name}.gz" for name in names[2:]],
+    }.items():
+        (tmp_path / folder).mkdir(exist_ok=True, parents=True)
+        for file in files:
+            assert not datasets.is_here("mnist")
+            (tmp_path / folder / file).touch()
+    assert datasets.is_here("mnist")
+
+
+def test_is_here_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="there is no data set 'mnits'"):
+        datasets.is_here("mnits")

@@ -3,23 +3,32 @@
 import dataclasses
 import json
 import math
+from collections import defaultdict
 
 import pytest
 import torch
 
 from course_lib import datasets
 from course_lib.training import PRESETS, Preset, build_model
-from course_lib.training.presets import preset_named, summary
+from course_lib.training.presets import flops_per_image, preset_named, summary
 
-PIXELS = {"digits": 64, "mnist": 784}
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar10-sample": (3, 32, 32)}
+LEVELS = {"digits": 17, "mnist": 256, "cifar10": 256, "cifar10-sample": 256}
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_every_preset_builds_a_model_of_its_images(preset):
-    images = torch.full((2, 1, math.isqrt(PIXELS[preset.data]), math.isqrt(PIXELS[preset.data])), 0.5)
-    log_w = build_model(preset.name).log_weights(images, 3)
+    model = build_model(preset.name)
+    log_w = model.log_weights(torch.ones(2, *SHAPES[preset.data]), 3)
     assert log_w.shape == (3, 2)
     assert log_w.isfinite().all()
+    assert model.levels in (2, LEVELS[preset.data])
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_every_checkpoint_would_be_at_most_8_megabytes(preset):
+    bytes_each = {"float32": 4, "float16": 2}[preset.stored]
+    assert bytes_each * sum(parameter.numel() for parameter in build_model(preset).parameters()) < 8e6
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -31,9 +40,44 @@ def test_every_preset_has_enough_data_for_its_batches(preset):
 
 def test_presets_that_differ_in_k_alone_take_as_many_steps():
     """Else the published ordering of the bounds could turn round."""
-    for family in ("digits", "mnist"):
-        of_family = [preset for preset in PRESETS.values() if preset.data == family]
-        assert len({(preset.epochs, preset.batch_size) for preset in of_family}) == 1
+    families = defaultdict(list)
+    for preset in PRESETS.values():
+        how_long = {"name", "k", "epochs", "batch_size"}
+        rest = {name: value for name, value in preset.settings().items() if name not in how_long}
+        families[json.dumps(rest)].append(preset)
+    families = [family for family in families.values() if len(family) > 1]
+    assert sorted(len(family) for family in families) == [3, 3]
+    for family in families:
+        assert len({(preset.epochs, preset.batch_size) for preset in family}) == 1
+
+
+@pytest.mark.parametrize("names", [("digits-logistic", "digits-mixture", "digits-softmax"),
+                                   ("mnist-8bit-logistic", "mnist-8bit-mixture", "mnist-8bit-softmax")])  # fmt: skip
+def test_likelihoods_of_levels_are_compared_with_all_else_equal(names):
+    of_likelihood = {"likelihood", "components"}
+    settings = [PRESETS[name].settings() | {"name": ""} for name in names]
+    for setting in settings:
+        setting["arguments"] = {n: v for n, v in setting["arguments"].items() if n not in of_likelihood}
+    assert settings[0] == settings[1] == settings[2]
+
+
+@pytest.mark.parametrize("k", [1, 5, 50])
+def test_the_operations_of_a_training_step_are_those_counted_by_hand(k):
+    name = {1: "mnist-vae", 5: "mnist-iwae-k5", 50: "mnist-iwae-k50"}[k]
+    encoder = 784 * 200 + 200 * 200 + 200 * 100
+    decoder = 50 * 200 + 200 * 200 + 200 * 784
+    # Forward, and backward to the weights and to the inputs, which images do not need. The decoder's last weights are
+    # multiplied with the image once more, forward and backward to the weights: see bernoulli_log_prob.
+    by_hand = 2 * (3 * encoder - 784 * 200 + 3 * k * decoder + 2 * 784 * 200)
+    with torch.no_grad():  # as in a notebook that trains nothing
+        assert flops_per_image(name) == by_hand
+
+
+def test_operations_are_counted_without_any_data_and_in_no_time_for_a_large_model():
+    before = torch.get_rng_state()
+    # A residual network is mostly its 3 x 3 convolutions; six of 64 maps at full size, forward and backward.
+    assert 3 * 2 * 4 * 28 * 28 * 64 * 64 * 9 < flops_per_image("mnist-resnet") < 2e9
+    assert torch.get_rng_state().equal(before)
 
 
 def test_a_seed_gives_the_same_initial_weights_and_another_seed_others():
@@ -73,7 +117,7 @@ def test_the_summary_of_the_defaults_has_every_setting_that_has_one():
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match=r"^there is no preset 'mnist'; choose one of digits-vae, .*k50\.$"):
+    with pytest.raises(ValueError, match=r"^there is no preset 'mnist'; choose one of digits-vae, .*k50, .*\.$"):
         preset_named("mnist")
     with pytest.raises(ValueError, match="there is no preset 'vae'"):
         build_model("vae")
@@ -82,11 +126,12 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
 @pytest.mark.parametrize(
     "field, value, complaint",
     [
-        ("model", "GAN", "model must be one of VAE, TwoLayerVAE; got 'GAN'"),
+        ("model", "GAN", "model must be one of VAE, TwoLayerVAE, DeepVAE; got 'GAN'"),
         ("gradient", "exact", "gradient must be one of pathwise, .*; got 'exact'"),
         ("optimizer", "sgd", "optimizer must be one of adam, adamax; got 'sgd'"),
         ("schedule", "step", "schedule must be one of constant, cosine; got 'step'"),
         ("precision", "float16", "precision must be one of float32, bfloat16; got 'float16'"),
+        ("stored", "bfloat16", "stored must be one of float32, float16; got 'bfloat16'"),
         ("k", 0, "k must be a whole number of at least 1; got 0"),
         ("k", 2.0, "k must be a whole number of at least 1; got 2.0"),
         ("k", True, "k must be a whole number of at least 1; got True"),
@@ -101,6 +146,8 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
         ("learning_rate", 0.0, "learning_rate must be above 0 and finite; got 0.0"),
         ("learning_rate", math.nan, "learning_rate must be above 0 and finite; got nan"),
         ("learning_rate", math.inf, "learning_rate must be above 0 and finite; got inf"),
+        ("largest_gradient", -1.0, "largest_gradient must be at least 0 and finite; got -1.0"),
+        ("largest_gradient", float("nan"), "largest_gradient must be at least 0 and finite; got nan"),
         ("ema", 1.0, "ema must be at least 0 and below 1; got 1.0"),
         ("ema", -0.1, "ema must be at least 0 and below 1; got -0.1"),
     ],

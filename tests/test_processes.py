@@ -17,10 +17,19 @@ from course_lib.training import load_checkpoint, loop, processes, train
 from course_lib.training.evaluation import evaluate
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+DEEP = {
+    "shape": [1, 8, 8],
+    "network_arguments": {"widths": [4, 4, 8], "blocks": [0, 0, 1]},
+    "latent_dim": 4,
+    "posterior_flows": 1,
+    "prior_flows": 1,
+    "flow_width": 8,
+}
 PRESETS = {
     "one layer": tiny(k=3, kl_warm_up=1),
     "two layers": tiny(model="TwoLayerVAE", arguments=TWO_LAYERS, k=3),
     "average": tiny(ema=0.9, optimizer="adamax"),
+    "convolutions and flows": tiny(model="DeepVAE", arguments=DEEP, k=2, optimizer="adamax", epochs=1),
 }
 # Each process trains in a folder of its own, which shows who writes, and evaluates a checkpoint that is there.
 DRIVER = """

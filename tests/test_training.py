@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,34 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainings import VARIANTS, are_equal, log_of, result_of, tiny
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib import datasets
-from course_lib.training import load_checkpoint, loop, processes, train
+from course_lib.training import PRESETS, load_checkpoint, loop, processes, train
 from course_lib.training.evaluation import evaluate
 from course_lib.training.loop import _Training, choose_device, tensorboard
+from course_lib.vae import log_likelihood
 
 CPU = torch.device("cpu")
+# Beside the repository, on machines without a network.
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+RESNET = {"network": "resnet", "network_arguments": {"widths": [4, 4, 8], "blocks": [0, 0, 1]}, "latent_dim": 4}
+FLOWS = {"posterior_flows": 1, "prior_flows": 1, "flow_width": 8}
+DENSE = {"network": "dense", "network_arguments": {"width": 20, "n_layers": 1}, "latent_dim": 4}
+GREY = {"shape": [1, 8, 8], "levels": 17, **DENSE, "likelihood": "logistic-mixture", "components": 2}
+
+
+def deep(arguments, **settings):
+    """4 steps an epoch, images of bits unless told otherwise."""
+    few = {"batch_size": 300, "epochs": 8, "validate_every": 4, "validation_samples": 2}
+    return tiny(model="DeepVAE", arguments={"shape": [1, 8, 8], **arguments}, **(few | settings))
+
+
+DEEP_VARIANTS = {
+    "convolutions and flows": deep({**RESNET, **FLOWS}, optimizer="adamax", ema=0.9, stored="float16", kl_warm_up=1),
+    "grey levels": deep(GREY, ema=0.9, k=2),
+}
+ALL_VARIANTS = VARIANTS | DEEP_VARIANTS
 
 
 def at_step(monkeypatch, number, act):
@@ -43,7 +65,7 @@ def ctrl_c():
 # What a training computes
 
 
-@pytest.mark.parametrize("preset", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("preset", ALL_VARIANTS.values(), ids=ALL_VARIANTS)
 def test_the_same_preset_gives_the_same_result_bit_for_bit(preset, tmp_path):
     once, again = (result_of(train(preset, tmp_path / name, device="cpu")) for name in ("once", "again"))
     assert are_equal(once, again)
@@ -118,6 +140,32 @@ def test_the_averaged_weights_are_what_is_saved(tmp_path, monkeypatch):
         assert not torch.allclose(mine, last, rtol=0, atol=1e-3)
 
 
+def test_what_is_validated_is_what_is_stored(tmp_path):
+    preset = deep(GREY, stored="float16", epochs=1, validate_every=1)
+    heard = []
+    weights = train(preset, tmp_path, device="cpu", on_record=heard.append)
+    assert all(tensor.dtype == torch.float16 for tensor in load_file(weights).values())
+    validation = datasets.load("digits").validation
+    stored, card = load_checkpoint(weights)
+    found = log_likelihood(stored, validation, preset.validation_samples, preset.seed).per_image.mean()
+    assert heard[0]["validation"] == card["metrics"]["validation"]["log_likelihood"]["value"]
+    assert heard[0]["validation"] == pytest.approx(float(found), abs=1e-5)
+    # Those before rounding have another value: 11 bits of each of thousands of weights are no 24.
+    state = {name.removeprefix("model."): tensor for name, tensor in load_file(weights.with_suffix(".state")).items()}
+    stored.load_state_dict({name: state[name] for name in stored.state_dict()})
+    unrounded = log_likelihood(stored, validation, preset.validation_samples, preset.seed).per_image.mean()
+    assert abs(float(unrounded - found)) > 1e-4
+
+
+def test_half_precision_halves_the_file(tmp_path):
+    sizes = [
+        train(deep(GREY, stored=stored, epochs=1, validate_every=1), tmp_path / stored, device="cpu").stat().st_size
+        for stored in ("float32", "float16")
+    ]
+    header = 2_000
+    assert sizes[1] < sizes[0] / 2 + header < sizes[0]
+
+
 @pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax)])
 def test_the_preset_names_the_optimizer(name, kind, tmp_path):
     assert type(_Training(tiny(optimizer=name), tmp_path, CPU, False, None).optimizer) is kind
@@ -148,6 +196,144 @@ def test_every_epoch_takes_each_image_at_most_once_and_in_another_order(tmp_path
     assert first.sort().values.equal(torch.arange(1297))
     assert second.sort().values.equal(torch.arange(1297))
     assert not first.equal(second)
+
+
+def seen_by(monkeypatch, run):
+    """The images that each of an epoch's steps shows to the model."""
+    seen = []
+    bound = loop.GRADIENTS["iwae"]
+    monkeypatch.setitem(loop.GRADIENTS, "iwae", lambda model, x, *rest: seen.append(x) or bound(model, x, *rest))
+    for _ in range(run.steps_per_epoch):
+        run.take_step()
+    return torch.cat(seen)
+
+
+def test_a_model_of_levels_sees_the_intensities_themselves(tmp_path, monkeypatch):
+    run = _Training(deep(GREY), tmp_path, CPU, False, None)
+    assert seen_by(monkeypatch, run).equal(datasets.load("digits").train[run._order(0)[:1200]])
+
+
+def test_a_model_of_bits_sees_them_drawn_anew(tmp_path, monkeypatch):
+    run = _Training(tiny(), tmp_path, CPU, False, None)
+    seen, intensities = seen_by(monkeypatch, run), datasets.load("digits").train[run._order(0)[:1200]]
+    assert seen.unique().tolist() == [0, 1]
+    # A pixel is one as often as its intensity says.
+    error = (intensities * (1 - intensities)).sum().sqrt() / intensities.numel()
+    assert abs(seen.mean() - intensities.mean()) < 5 * error
+
+
+def test_training_starts_from_the_mean_image(tmp_path):
+    mean = datasets.load("digits").train.mean(0).clamp(1e-3, 1 - 1e-3)
+    for number, preset in enumerate((tiny(), DEEP_VARIANTS["convolutions and flows"])):
+        model = _Training(preset, tmp_path / str(number), CPU, False, None).model
+        bias = model.decoder[-1].bias if number == 0 else model.bias
+        torch.testing.assert_close(bias.sigmoid().flatten(), mean.flatten())
+
+
+def test_a_model_of_levels_learns(tmp_path):
+    heard = []
+    train(deep(GREY, epochs=10, validate_every=1), tmp_path, device="cpu", on_record=heard.append)
+    first, last = heard[0], heard[-1]
+    assert last["validation"] - first["validation"] > 10 * last["validation_std_error"]
+
+
+def test_colour_images_train_and_their_bound_rises(tmp_path, monkeypatch):
+    """Photographs where there are some, and else patches of a level each."""
+    monkeypatch.setenv("COURSE_DATA_DIR", str(DATA))
+    if not (DATA / "cifar10-sample").is_dir():
+        levels = torch.randint(256, (400, 3, 4, 4), generator=torch.Generator().manual_seed(0))
+        images = nn.functional.interpolate(levels / 255, scale_factor=8)
+        made_up = datasets.Dataset("cifar10-sample", images[:320], images[320:360], images[360:], 256)
+        monkeypatch.setattr(datasets, "load", lambda _: made_up)
+    preset = PRESETS["cifar10-sample-resnet"]
+    tiny_ = {**preset.arguments, "network_arguments": RESNET["network_arguments"]}
+    preset = dataclasses.replace(preset, arguments=tiny_, batch_size=32, learning_rate=5e-3)
+    run = _Training(preset, tmp_path, CPU, False, None)
+    few = run.validation[:40]
+    before = log_likelihood(run.model, few, 2).elbo
+    for _ in range(40):
+        run.take_step()
+    # Of the same images, for one differs from another by far more.
+    gain = log_likelihood(run.model, few, 2).elbo - before
+    assert gain.mean() > 5 * gain.std() / math.sqrt(len(gain))
+
+
+def test_a_gradient_longer_than_the_limit_is_cut_to_it_and_a_shorter_one_is_left(tmp_path):
+    def gradient_of_first_step(limit):
+        run = _Training(tiny(largest_gradient=limit), tmp_path / str(limit), CPU, False, None)
+        run.take_step()
+        return torch.cat([p.grad.flatten() for p in run.model.parameters()])
+
+    whole = gradient_of_first_step(0.0)
+    length = float(whole.norm())
+    torch.testing.assert_close(gradient_of_first_step(2 * length), whole, rtol=0, atol=0)
+    torch.testing.assert_close(gradient_of_first_step(length / 10), whole / 10)
+
+
+class _NoWait(TorchDispatchMode):
+    """Refuses what makes a device wait for numbers of the CPU; reading its own is refused by "meta" itself."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        if function.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and result.is_meta:
+            assert all(a.is_meta for a in arguments if isinstance(a, torch.Tensor)), "a copy from the CPU"
+        return result
+
+
+@pytest.mark.parametrize("name", ["all at once", "two layers", *DEEP_VARIANTS])
+def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
+    """On the device "meta" there are no numbers, so that no step that looks at one could be taken there."""
+    meta, generator = torch.device("meta"), loop.keyed_generator
+    monkeypatch.setattr(loop, "keyed_generator", lambda where, *key: None if where == meta else generator(where, *key))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    run = _Training(ALL_VARIANTS[name], tmp_path, meta, False, None)
+    run._order(0)  # the one copy in an epoch
+    with _NoWait():
+        for _ in range(3):
+            run.take_step()
+    assert run.bounds[-1].is_meta
+
+
+def compiled(monkeypatch, preset, folder):
+    """Train as on a GPU: with compiled networks, though by a compiler that leaves them as they are."""
+    init = _Training.__init__
+
+    def compile_too(run, *arguments):
+        init(run, *arguments)
+        loop._compile(run.model, "eager")
+
+    monkeypatch.setattr(_Training, "__init__", compile_too)
+    return train(preset, folder, device="cpu")
+
+
+def test_compiled_networks_train_to_the_same_result(tmp_path, monkeypatch):
+    preset = deep({**DENSE, **FLOWS}, stored="float16", epochs=2, validate_every=1)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    weights = [train(preset, tmp_path / "plain", device="cpu"), compiled(monkeypatch, preset, tmp_path / "compiled")]
+    # The encoder, the flow of q, p(x|z) and p(z): each whole, and compiled once.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4
+    assert not torch._dynamo.utils.counters["graph_break"]
+    plain, other = map(load_file, weights)
+    assert plain.keys() == other.keys()
+    # Float16 keeps 11 bits.
+    for name in plain:
+        torch.testing.assert_close(plain[name], other[name], rtol=2**-9, atol=1e-4)
+    for mine, theirs in zip(*map(log_of, weights), strict=True):
+        assert mine["validation"] == pytest.approx(theirs["validation"], abs=1e-2)
+    load_checkpoint(weights[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_deep_model_trains_compiled_and_resumes(tmp_path, monkeypatch):
+    preset = DEEP_VARIANTS["convolutions and flows"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        at_step(patch, 6, ctrl_c)
+        train(preset, tmp_path, device="cuda")
+    weights = train(preset, tmp_path, device="cuda", resume=True)
+    first, last = log_of(weights)
+    assert last["validation"] > first["validation"]
+    load_checkpoint(weights)
 
 
 # Which weights are kept
@@ -198,7 +384,7 @@ def test_training_never_looks_at_the_test_images(tmp_path, monkeypatch):
 # Stopping and going on
 
 
-@pytest.mark.parametrize("preset", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("preset", ALL_VARIANTS.values(), ids=ALL_VARIANTS)
 def test_a_training_interrupted_amid_steps_resumes_to_the_same_result(preset, tmp_path, monkeypatch):
     whole = result_of(train(preset, tmp_path / "whole", device="cpu"))
     broken = tmp_path / "broken"
@@ -211,6 +397,27 @@ def test_a_training_interrupted_amid_steps_resumes_to_the_same_result(preset, tm
             train(preset, broken, device="cpu", resume=True)
     assert are_equal(whole, result_of(train(preset, broken, device="cpu", resume=True)))
     assert sorted(os.listdir(broken)) == sorted(os.listdir(tmp_path / "whole"))
+
+
+def test_a_resumed_optimizer_lays_its_numbers_out_as_the_weights_are(tmp_path, monkeypatch):
+    """Channels last where convolutions are, or each step would copy them, and round otherwise."""
+    preset = DEEP_VARIANTS["convolutions and flows"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        at_step(patch, 2, ctrl_c)
+        train(preset, tmp_path, device="cpu")
+    run = _Training(preset, tmp_path, CPU, True, None)
+    layouts = [
+        (number.stride(), parameter.stride())
+        for parameter, state in run.optimizer.state.items()
+        for number in state.values()
+        if number.ndim
+    ]
+    layouts += [
+        (mine.stride(), theirs.stride())
+        for mine, theirs in zip(run.average.parameters(), run.model.parameters(), strict=True)
+    ]
+    assert all(mine == theirs for mine, theirs in layouts)
+    assert any(len(stride) == 4 and stride[1] == 1 < stride[3] for stride, _ in layouts)
 
 
 def test_an_interruption_says_at_which_step(tmp_path, monkeypatch):
@@ -233,11 +440,13 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path, monkeypatch):
 
 # Forks trainings and kills them. To start each anew would take seconds for all that torch imports until its first step.
 KILLER = """
-import os, random, signal, sys, time
+import os, random, signal, sys, threading, time
 from pathlib import Path
 from course_lib.training import Preset, loop, train
 
 loop._SAVE_EVERY = 0.0
+# Processes that are forked share the bar's own lock, and one that is killed while it holds it stops all later ones.
+loop.tqdm.set_lock(threading.RLock())
 preset, chance = Preset(**eval(sys.argv[1])), random.Random(0)
 
 def start(folder):
@@ -250,10 +459,13 @@ train(preset, "whole", device="cpu")
 state = Path("broken/tiny.state")
 for _ in range(12):
     before = state.stat().st_mtime_ns if state.exists() else 0
-    child = start("broken")
+    child, ended = start("broken"), False
     # One save for certain; then any moment, that of a save included.
-    while (not state.exists() or state.stat().st_mtime_ns == before):
+    while (not state.exists() or state.stat().st_mtime_ns == before) and not ended:
         time.sleep(0.001)
+        ended = os.waitpid(child, os.WNOHANG)[0]
+    if ended:  # nothing was left to save
+        break
     time.sleep(chance.uniform(0, 0.02))
     os.kill(child, signal.SIGKILL)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -418,6 +630,10 @@ def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_pa
         ({"batch_size": 2_000}, "a batch of 2000 is more than the 1297 images of digits"),
         ({"arguments": {}}, r"images must have shape \[batch, ...\] with 784 numbers an image; got \[1, 1, 8, 8\]"),
         ({"data": "letters"}, "there is no data set 'letters'"),
+        (
+            {"model": "DeepVAE", "arguments": GREY | {"levels": 16}},
+            r"^the model is of 16 levels and digits has 17: choose other data\.$",
+        ),
     ],
 )
 def test_a_preset_that_does_not_fit_its_data_is_one_sentence(settings, complaint, tmp_path):

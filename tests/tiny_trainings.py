@@ -9,6 +9,15 @@ from safetensors.torch import load_file
 from course_lib.training import Preset
 
 VAE = {"data_dim": 64, "hidden": [20], "latent_dim": 3}
+LEVELS = {
+    "shape": [1, 8, 8],
+    "network": "dense",
+    "network_arguments": {"width": 10, "n_layers": 1},
+    "latent_dim": 3,
+    "likelihood": "logistic-mixture",
+    "levels": 17,
+    "components": 2,
+}
 TWO_LAYERS = {"data_dim": 64, "hidden": [[20], [10]], "latent_dims": [4, 2]}
 
 

@@ -41,18 +41,19 @@ CARD_VERSION = 1
 PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
 
 
-def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> None:
     """Write weights and card, all or nothing.
 
     Args:
         path: where the weights go, ``NAME.safetensors``; the card goes to ``NAME.json``.
         model: whose weights to store.
         card: what to say about them; the card's version, the software's versions and the weights' hash are added.
+        dtype: of the file's numbers; `load_checkpoint` makes them those of the model.
 
     Raises:
         OSError: they cannot be written; what was there before is unharmed.
     """
-    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    weights = save({name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()})
     card = {
         "card_version": CARD_VERSION,
         **card,

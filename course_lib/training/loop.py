@@ -7,6 +7,7 @@ take a part of every batch agree with one that takes it whole.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -19,18 +20,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from course_lib import datasets
 from course_lib.training import processes
 from course_lib.training.checkpoints import load_state, save_checkpoint, save_state, write_atomically
+from course_lib.training.evaluation import images_for
 from course_lib.training.presets import Preset, build_model
-from course_lib.vae import TwoLayerVAE, log_likelihood
+from course_lib.vae import LatentVariableModel, log_likelihood
 from course_lib.vae.bounds import GRADIENTS
+from course_lib.vae.distributions import keyed_generator
+from course_lib.vae.flows import InverseAutoregressiveFlow
 from course_lib.vae.warm_up import warmed_up
 
 __all__ = ["choose_device", "tensorboard", "train"]
@@ -179,15 +181,16 @@ class _Training:
         self.n_steps = preset.epochs * self.steps_per_epoch
         self.steps_between_validations = preset.validate_every * self.steps_per_epoch
         self.images = data.train.to(device)
-        self.validation = datasets.fixed_binarization(data.validation).to(device)
 
         self.model = build_model(preset)
-        self.model.checked_images(data.train[:1])
-        _start_from_mean_image(self.model, data.train)
+        self.validation = images_for(self.model, data, "validation").to(device)
+        self.model.start_from(data.train)
         self.model.to(device)
         optimizer = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[preset.optimizer]
         self.optimizer = optimizer(self.model.parameters(), lr=preset.learning_rate)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema)) if preset.ema else None
+        self.average = copy.deepcopy(self.model) if preset.ema else None
+        if device.type == "cuda":
+            _compile(self.model)
 
         self.step, self.best, self.validations_since_best, self.seconds = 0, -math.inf, 0, 0.0
         self.records: list[dict[str, Any]] = []
@@ -202,34 +205,40 @@ class _Training:
         # The first step is saved at once: whoever stops early can resume, and a full disk shows before hours of work.
         self.saved_at, self.saved_step = -math.inf, self.step
         self.order_of: tuple[int, Tensor] | None = None
+        self.counted_until = time.monotonic()
 
     def take_step(self) -> None:
-        """Draw a batch, binarize it anew, and take one step of the optimizer."""
-        started = time.monotonic()
+        """Draw a batch, binarize it anew, and take one step of the optimizer.
+
+        Nothing in it waits for a GPU, so that the steps to come are ready when the GPU is.
+        """
         preset, (epoch, position) = self.preset, divmod(self.step, self.steps_per_epoch)
         batch = self._order(epoch)[position * preset.batch_size : (position + 1) * preset.batch_size]
-        generator = _generator(self.device, preset.seed, _NOISE, self.step)
+        generator = keyed_generator(self.device, preset.seed, _NOISE, self.step)
         images = self.images[batch]
-        # Not datasets.binarize: its look at every pixel would make a GPU wait for the CPU at each step.
-        x = (torch.rand(images.shape, generator=generator, device=self.device) < images).to(images.dtype)
-        x = x[processes.my_part(preset.batch_size)]
+        if self.model.levels == 2:
+            # Not datasets.binarize: its look at every pixel would make a GPU wait for the CPU at each step.
+            images = (torch.rand(images.shape, generator=generator, device=self.device) < images).to(images.dtype)
+        x = images[processes.my_part(preset.batch_size)]
         bound = warmed_up(GRADIENTS[preset.gradient], min(1.0, (epoch + 1) / (preset.kl_warm_up + 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        with (
-            processes.same_noise_as_one(preset.batch_size),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"),
-        ):
-            value = bound(self.model, x, preset.k, generator).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        (-value).backward()
+        with _tensor_float_32(self.device):
+            with (
+                processes.same_noise_as_one(preset.batch_size),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"),
+            ):
+                value = bound(self.model, x, preset.k, generator).mean()
+            (-value).backward()
         processes.average_gradients(self.model.parameters())
+        if preset.largest_gradient:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), preset.largest_gradient)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self._update_average(self.average)
         self.bounds.append(processes.mean(value.detach()))
         self.step += 1
-        self.seconds += time.monotonic() - started
 
     def look(self) -> str:
         """The bound in words.
@@ -247,9 +256,12 @@ class _Training:
         Raises:
             FloatingPointError: the bound or a weight is no longer a number.
         """
-        started = time.monotonic()
         self._check_numbers()
-        model: Any = self.model if self.average is None else self.average.module
+        # Not the model itself, which may be compiled, and for other batches would have to be compiled anew.
+        model = build_model(self.preset).to(self.device)
+        model.load_state_dict((self.model if self.average is None else self.average).state_dict())
+        if self.preset.stored == "float16":
+            model = model.half().float()
         mine = processes.my_part(len(self.validation))
         try:
             part = log_likelihood(
@@ -258,6 +270,7 @@ class _Training:
         except ValueError:  # these images are fit for the model, so its weights are not
             raise self._divergence() from None
         values = torch.cat(processes.gathered(part.per_image))
+        self._count_seconds()
         record = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
@@ -268,11 +281,10 @@ class _Training:
         }
         self.bounds.clear()
         self.records.append(record)
-        self.seconds += time.monotonic() - started
         if record["validation"] > self.best:
             self.best, self.validations_since_best = record["validation"], 0
             if processes.is_first():
-                save_checkpoint(self.weights, model, self._card(record))
+                save_checkpoint(self.weights, model, self._card(record), getattr(torch, self.preset.stored))
         else:
             self.validations_since_best += 1
         if processes.is_first():
@@ -293,6 +305,7 @@ class _Training:
             OSError: it cannot be written.
         """
         self._check_numbers()
+        self._count_seconds()
         self.saved_at = time.monotonic()
         if not processes.is_first():
             return
@@ -326,12 +339,28 @@ class _Training:
         self.model.load_state_dict(parts["model"])
         if self.average is not None:
             self.average.load_state_dict(parts["average"])
+        # As the optimizer would have made them: with the strides of their parameters.
+        like = dict(enumerate(self.model.parameters()))
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             number, _, rest = name.partition(".")
-            state.setdefault(int(number), {})[rest] = tensor
+            is_shaped = tensor.shape == like[int(number)].shape
+            state.setdefault(int(number), {})[rest] = (
+                torch.empty_like(like[int(number)]).copy_(tensor) if is_shaped else tensor
+            )
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _update_average(self, average: LatentVariableModel) -> None:
+        # As torch.optim.swa_utils.AveragedModel does, which makes a GPU wait for its count of the steps.
+        share = 1 - self.preset.ema if self.step else 1.0
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(self.model.parameters()), share)
+
+    def _count_seconds(self) -> None:
+        # Of the clock on the wall, where the GPU has just been waited for: a step alone only tells it what to do.
+        now = time.monotonic()
+        self.seconds, self.counted_until = self.seconds + now - self.counted_until, now
 
     def _mean_bound(self) -> float:
         """Mean over the batches since the last validation; ``nan`` where there was none."""
@@ -353,7 +382,7 @@ class _Training:
     def _order(self, epoch: int) -> Tensor:
         """In which order this epoch takes the images."""
         if self.order_of is None or self.order_of[0] != epoch:
-            generator = _generator(torch.device("cpu"), self.preset.seed, _ORDER, epoch)
+            generator = keyed_generator(torch.device("cpu"), self.preset.seed, _ORDER, epoch)
             self.order_of = epoch, torch.randperm(len(self.images), generator=generator).to(self.device)
         return self.order_of[1]
 
@@ -372,7 +401,7 @@ class _Training:
             "name": self.preset.name,
             "preset": self.preset.name,
             "settings": self.preset.settings(),
-            "data": f"{self.preset.data}, dynamically binarized",
+            "data": f"{self.preset.data}, {_levels_in_words(self.model.levels)}",
             "device": _device_in_words(self.device),
             "processes": processes.count(),
             "seconds": record["seconds"],
@@ -406,16 +435,33 @@ def _ctrl_c_waits() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _start_from_mean_image(model: Any, images: Tensor) -> None:
-    """Let the output's biases start at the logits of the mean image, as Burda et al. do."""
-    decoder: Any = model.decoder["x"] if isinstance(model, TwoLayerVAE) else model.decoder
-    with torch.no_grad():
-        decoder[-1].bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
+def _compile(model: LatentVariableModel, backend: str = "inductor") -> None:
+    """Let torch fuse what stands between the matrix products of a model, on the model itself.
+
+    Draws stay outside, because torch compiles no generators. Parameters keep their names. A copy of the model would
+    compute with the weights of this one: build another, and load them.
+    """
+    parts: list[tuple[nn.Module, str]] = [(model, "log_conditional"), (model, "log_prior")]
+    if isinstance(model.encoder, nn.Sequential):
+        parts.append((model.encoder, "forward"))
+    parts += [(flow.steps, "forward") for flow in model.children() if isinstance(flow, InverseAutoregressiveFlow)]
+    for module, method in parts:
+        setattr(module, method, torch.compile(getattr(module, method), backend=backend))
 
 
-def _generator(device: torch.device, *key: int) -> torch.Generator:
-    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state) >> 1)
+@contextmanager
+def _tensor_float_32(device: torch.device) -> Iterator[None]:
+    """Within it a GPU rounds the factors of single-precision products to 11 bits, and is several times faster."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _levels_in_words(levels: int) -> str:
+    return "dynamically binarized" if levels == 2 else f"{levels} levels"
 
 
 def _device_in_words(device: torch.device) -> str:

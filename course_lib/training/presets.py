@@ -14,13 +14,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib.vae import VAE, LatentVariableModel, TwoLayerVAE
+from course_lib.vae import VAE, DeepVAE, LatentVariableModel, TwoLayerVAE
 from course_lib.vae.bounds import GRADIENTS
 
-__all__ = ["PRESETS", "Preset", "build_model", "preset_named", "summary"]
+__all__ = ["PRESETS", "Preset", "build_model", "flops_per_image", "preset_named", "summary"]
 
-_MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE}
+_MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE, "DeepVAE": DeepVAE}
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Preset:
 
     Attributes:
         name: what the command line and the checkpoint call it.
-        data: the data set, which is binarized anew each time it is used.
-        model: ``"VAE"`` or ``"TwoLayerVAE"``.
+        data: the data set; for a model of bits it is binarized anew each time it is used.
+        model: ``"VAE"``, ``"TwoLayerVAE"`` or ``"DeepVAE"``.
         arguments: what the model's class is called with.
         gradient: the estimator, one of `course_lib.vae.bounds.GRADIENTS`.
         k: samples of z for each image in a training step.
@@ -40,8 +41,11 @@ class Preset:
         learning_rate: the optimizer's, at its highest.
         schedule: ``"constant"``, or ``"cosine"`` for a decay to zero at the last step.
         kl_warm_up: epochs during which the weight of log p(z) - log q(z|x) grows from near 0 to 1.
+        largest_gradient: longer gradients are cut to this length, which a flow may need now and then; 0 for no limit.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated; 0 for none.
         precision: ``"bfloat16"`` for the matrix products of training (evaluation is in float32), or ``"float32"``.
+        stored: what the checkpoint keeps of each weight, ``"float32"`` or ``"float16"``, for half the size. Weights are
+            rounded before they are validated, so that what is measured is what is stored.
         validate_every: epochs between two evaluations of the validation set; the best weights by it are kept.
         validation_samples: samples of z for each validation image.
         patience: validations without a new best after which training stops; 0 for never.
@@ -60,8 +64,10 @@ class Preset:
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
     kl_warm_up: int = 0
+    largest_gradient: float = 0.0
     ema: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    stored: Literal["float32", "float16"] = "float32"
     validate_every: int = 1
     validation_samples: int = 50
     patience: int = 0
@@ -74,6 +80,7 @@ class Preset:
             "optimizer": ("adam", "adamax"),
             "schedule": ("constant", "cosine"),
             "precision": ("float32", "bfloat16"),
+            "stored": ("float32", "float16"),
         }.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.")
@@ -92,6 +99,8 @@ class Preset:
                 raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0 and finite; got {self.learning_rate}.")
+        if not 0 <= self.largest_gradient < math.inf:
+            raise ValueError(f"largest_gradient must be at least 0 and finite; got {self.largest_gradient}.")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}.")
 
@@ -111,6 +120,70 @@ _MNIST: dict[str, Any] = {
     "batch_size": 50,
 }
 
+_FLOWS = {"posterior_flows": 6, "flow_width": 256}
+# Sizes and optimizer of the residual and convolutional networks: for a GPU.
+_DEEP: dict[str, Any] = {
+    "model": "DeepVAE",
+    "batch_size": 200,
+    "epochs": 400,
+    "validate_every": 10,
+    "optimizer": "adamax",
+    "learning_rate": 2e-3,
+    "kl_warm_up": 20,
+    "largest_gradient": 200.0,
+    "ema": 0.999,
+    "precision": "bfloat16",
+    "stored": "float16",
+}
+_DEEP_MNIST: dict[str, Any] = {"data": "mnist", **_DEEP}
+# What two processor cores train in an hour or two.
+_SMALL: dict[str, Any] = {
+    "model": "DeepVAE",
+    "data": "mnist",
+    "batch_size": 100,
+    "learning_rate": 2e-3,
+    "validate_every": 10,
+    "validation_samples": 20,
+    "stored": "float16",
+    "ema": 0.999,
+    "precision": "bfloat16",
+}
+_SMALL_RESNET = {"network": "resnet", "network_arguments": {"widths": [8, 16, 32], "blocks": [0, 1, 1]}}
+# At 2e-3 and without a limit to its gradients this one diverged after 30 epochs.
+_SMALL_DENSE: dict[str, Any] = {**_SMALL, "learning_rate": 1e-3, "largest_gradient": 200.0}
+_SMALL_FLOWS = {"posterior_flows": 2, "prior_flows": 2, "flow_width": 256}
+# Three ways to give a level a probability. They differ in nothing else.
+_LOGISTIC = {"likelihood": "logistic-mixture", "components": 1}
+_MIXTURE = {"likelihood": "logistic-mixture", "components": 5}
+_SOFTMAX = {"likelihood": "categorical"}
+_GREY_DIGITS: dict[str, Any] = {
+    "model": "DeepVAE",
+    "data": "digits",
+    "learning_rate": 2e-3,
+    "validate_every": 5,
+}
+_CIFAR10 = {"shape": [3, 32, 32], "levels": 256, **_MIXTURE, "network": "resnet"}
+_SMALL_CIFAR10 = {**_CIFAR10, **_SMALL_RESNET, "latent_dim": 32}
+_SMALL_COLOUR: dict[str, Any] = {
+    "model": "DeepVAE",
+    "batch_size": 50,
+    "epochs": 20,
+    "learning_rate": 2e-3,
+    "validation_samples": 10,
+    "precision": "bfloat16",
+    "stored": "float16",
+}
+
+
+def _resnet(**arguments: Any) -> dict[str, Any]:
+    return {"network": "resnet", "latent_dim": 40, **arguments}
+
+
+def _dense_of_levels(likelihood: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = {"network": "dense", "network_arguments": {"width": 100, "n_layers": 2}, "latent_dim": 8}
+    return {"shape": [1, 8, 8], "levels": 17, **likelihood, **sizes}
+
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -121,6 +194,22 @@ PRESETS: dict[str, Preset] = {
         Preset("mnist-iwae-k5", k=5, **_MNIST),
         Preset("mnist-iwae-k50", k=50, **_MNIST),
         Preset("mnist-iwae-2layer-k50", model="TwoLayerVAE", k=50, **_MNIST),
+        Preset(
+            "mnist-dense", arguments={"network": "dense", "latent_dim": 32, **_SMALL_FLOWS}, epochs=50, **_SMALL_DENSE
+        ),
+        Preset("mnist-small-resnet", arguments={**_SMALL_RESNET, **_SMALL_FLOWS}, epochs=110, **_SMALL),
+        Preset("mnist-gated-conv", arguments={"network": "gated-conv", "latent_dim": 64}, **_DEEP_MNIST),
+        Preset("mnist-resnet", arguments=_resnet(), **_DEEP_MNIST),
+        Preset("mnist-resnet-iaf", arguments=_resnet(**_FLOWS), **_DEEP_MNIST),
+        Preset("mnist-resnet-iaf-flow-prior", arguments=_resnet(**_FLOWS, prior_flows=4), **_DEEP_MNIST),
+        Preset("mnist-8bit-logistic", arguments=_resnet(levels=256, **_LOGISTIC), **_DEEP_MNIST),
+        Preset("mnist-8bit-mixture", arguments=_resnet(levels=256, **_MIXTURE), **_DEEP_MNIST),
+        Preset("mnist-8bit-softmax", arguments=_resnet(levels=256, **_SOFTMAX), **_DEEP_MNIST),
+        Preset("digits-logistic", arguments=_dense_of_levels(_LOGISTIC), **_GREY_DIGITS),
+        Preset("digits-mixture", arguments=_dense_of_levels(_MIXTURE), **_GREY_DIGITS),
+        Preset("digits-softmax", arguments=_dense_of_levels(_SOFTMAX), **_GREY_DIGITS),
+        Preset("cifar10-resnet", "cifar10", arguments={**_CIFAR10, "latent_dim": 128}, **_DEEP),
+        Preset("cifar10-sample-resnet", "cifar10-sample", arguments=_SMALL_CIFAR10, **_SMALL_COLOUR),
     )
 }
 
@@ -154,3 +243,21 @@ def build_model(preset: str | Preset) -> LatentVariableModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
         return _MODELS[preset.model](**preset.arguments)
+
+
+def flops_per_image(preset: str | Preset) -> float:
+    """Floating-point operations of the matrix products and convolutions that one image costs in a training step.
+
+    Forward and backward; a multiplication and an addition are two operations. What is counted is torch's own record
+    of the step, taken without computing it.
+
+    Raises:
+        ValueError: there is no preset of that name.
+    """
+    preset = preset_named(preset) if isinstance(preset, str) else preset
+    # On this device tensors have shapes and no numbers.
+    model = build_model(preset).to("meta")
+    images = torch.empty(2, model.data_dim, device="meta")
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        GRADIENTS[preset.gradient](model, images, preset.k).sum().backward()
+    return counter.get_total_flops() / len(images)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -62,9 +62,12 @@ def my_part(n: int) -> slice:
     return slice(n * _rank() // count(), n * (_rank() + 1) // count())
 
 
-class same_noise_as_one(TorchFunctionMode):
+def same_noise_as_one(batch_size: int) -> AbstractContextManager[Any]:
     """Within it ``torch.randn`` of ``[..., my part of the batch, dim]`` gives my part of the whole batch's noise."""
+    return _PartOfNoise(batch_size) if count() > 1 else nullcontext()
 
+
+class _PartOfNoise(TorchFunctionMode):
     def __init__(self, batch_size: int) -> None:
         super().__init__()
         self._batch_size = batch_size
@@ -73,7 +76,7 @@ class same_noise_as_one(TorchFunctionMode):
         self, function: Any, types: Any, arguments: tuple = (), keywords: dict[str, Any] | None = None
     ) -> Any:
         keywords = keywords or {}
-        if function is not torch.randn or count() == 1:
+        if function is not torch.randn:
             return function(*arguments, **keywords)
         (shape,) = arguments
         whole = function((*shape[:-2], self._batch_size, shape[-1]), **keywords)
