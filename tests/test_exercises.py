@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 from course_lib.estimates import Estimate
-from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04
+from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04, notebook_05
 from course_lib.exercises.verdict import Verdict
 from course_lib.projects import (
     Project,
@@ -22,7 +22,7 @@ from course_lib.projects import (
     scaled,
 )
 
-NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04)
+NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04, notebook_05)
 PLAN = Project.example()
 TAIL = float(completion_law(PLAN).sf(70))
 HOUSE = Project({"frame": 20, "roof": 10, "pipes": 12}, {"roof": ["frame"], "pipes": ["frame"]})
@@ -108,6 +108,81 @@ def through_probabilities(x, logits):
 def shapes(**changed):
     right = {"flattened": (20, 784), "hidden": (20, 200), "output": (20, 100), "std": (20, 50)}
     return tuple((right | {"z": (5, 20, 50), "logits": (5, 20, 784)} | changed).values())
+
+
+def areas(edges=lambda levels: torch.arange(levels - 1) + 0.5, scaled=lambda d, scale: d / scale, ends=(0.0, 1.0)):
+    def probabilities(mean, scale, levels):
+        below = torch.sigmoid(scaled(edges(levels) - mean, scale))
+        first, last = (torch.full((int(end is not None),), end or 0.0) for end in ends)
+        return torch.diff(below, prepend=first, append=last)
+
+    return probabilities
+
+
+def closed(shift=0.0, scaled=lambda d, scale: d / scale):
+    return areas(lambda levels: torch.arange(levels + 1) - 0.5 + shift, scaled, ends=(None, None))
+
+
+def height(mean, scale, levels):
+    rise = torch.sigmoid((torch.arange(levels) - mean) / scale)
+    return rise * (1 - rise) / scale
+
+
+def colleagues(**changed):
+    right = {"Ada": "no number", "Ben": "too low", "Chen": "too high", "Dee": "too high", "Eve": "right"}
+    return right | changed
+
+
+def kl(
+    average=lambda w, c: (torch.softmax(w, 0) * c).sum(),
+    log_p_x=lambda w: torch.logsumexp(w, 0) - math.log(len(w)),
+):
+    return lambda w, c: average(w, c) - log_p_x(w)
+
+
+def mixed(combine=torch.logaddexp, log_rest=lambda share: math.log1p(-share), log_share=lambda share: math.log(share)):
+    return lambda q, prior, share: combine(log_rest(share) + q, log_share(share) + prior)
+
+
+PROPER = mixed()
+
+
+def snow(log_flips=lambda n: -n * math.log(2), mixture=PROPER):
+    return lambda log_p, share, n: mixture(torch.full_like(log_p, log_flips(n)), log_p, share)
+
+
+# What is wrong with a mixture is the same in exercises 5 and 8.
+MIXTURES = [
+    (lambda q, prior, s: (1 - s) * q + s * prior, "mixes the logs"),
+    (lambda q, prior, s: torch.logaddexp((1 - s) * q, s * prior), "its logarithm is added"),
+    (mixed(log_rest=math.log, log_share=lambda s: math.log(1 - s)), "shares are swapped"),
+    (mixed(log_rest=lambda s: 0, log_share=lambda s: 0), "neither has its share"),
+    (mixed(log_rest=lambda s: math.log(0.5), log_share=lambda s: math.log(0.5)), "half of each"),
+    (mixed(log_share=lambda s: 0), "the factor `share`"),
+    (mixed(log_rest=lambda s: 0), "the factor 1 - share"),
+    (mixed(torch.add), "log of a product"),
+    (lambda *args: mixed()(*args).exp(), "return its logarithm"),
+    (lambda q, prior, s: mixed()(q, prior, s).mean(), "got []"),
+    (lambda q, prior, s: ((1 - s) * q.exp() + s * prior.exp()).log(), "Stay in log space"),
+    (lambda q, prior, s: mixed()(q, prior, 0.1), "a share of 0.2, it is"),
+]
+
+
+def with_true(place=lambda w: 0, reduced=log_mean_exp):
+    def bound(log_w, log_w_true):
+        rows = torch.as_tensor(place(log_w)).expand(log_w.shape[1])
+        return reduced(log_w.scatter(0, rows[None], log_w_true[None]))
+
+    return bound
+
+
+def with_true_added(reduced):
+    return lambda log_w, log_w_true: reduced(torch.cat([log_w, log_w_true[None]]))
+
+
+def overwritten(log_w, log_w_true):
+    log_w[0] = log_w_true
+    return log_mean_exp(log_w)
 
 
 # check -> (right answers, [(wrong answers, words of the hint that names the mistake)])
@@ -503,12 +578,191 @@ CASES = {
             (lambda a, b: float((b - a).mean()), "two numbers"),
         ],
     ),
+    notebook_05.logistic_probabilities: (
+        [
+            areas(),
+            lambda *args: areas()(*args).tolist(),
+            lambda *args: areas(lambda levels: torch.arange(levels - 1, dtype=torch.float64) + 0.5)(*args).numpy(),
+        ],
+        [
+            (closed(), "no left edge and no right one"),
+            (lambda *args: closed()(*args) / closed()(*args).sum(), "divided by the sum"),
+            (areas(lambda levels: torch.arange(levels) + 0.5, ends=(0.0, None)), "the inner bins are right"),
+            (areas(lambda levels: torch.arange(levels) - 0.5, ends=(None, 1.0)), "the inner bins are right"),
+            (lambda *args: areas()(*args).flip(0), "the other way round"),
+            (lambda *args: areas()(*args).log(), "those are their logarithms"),
+            (areas(lambda levels: torch.arange(levels - 1)), "edges lie on the levels"),
+            (areas(lambda levels: torch.arange(1, levels)), "edges lie on the levels"),
+            (closed(0.5), "edges lie on the levels"),
+            (closed(-0.5), "edges lie on the levels"),
+            (areas(scaled=lambda d, scale: d / scale**2), "not by its square"),
+            (closed(scaled=lambda d, scale: d / scale**2), "not by its square"),
+            (areas(scaled=lambda d, scale: d * scale), "multiplies by the scale"),
+            (height, "height of the density"),
+            (lambda mean, scale, levels: scale * height(mean, scale, levels), "height of the density"),
+            (lambda m, s, levels: torch.sigmoid((torch.arange(levels) + 0.5 - m) / s), "the areas up to each level"),
+            (lambda m, s, levels: torch.sigmoid((torch.arange(levels) - m) / s), "the areas up to each level"),
+            (areas(scaled=lambda d, scale: -d / scale), "some are negative"),
+            (areas(ends=(None, None)), "for 5 levels you return 3"),
+            (areas(ends=(0.0, None)), "for 5 levels you return 4"),
+            (lambda m, s, levels: areas()(m, s, levels + 1), "expected 5 probabilities"),
+            (lambda m, s, levels: areas()(m + 0.2, s, levels), "for mean 1.3 and scale 0.8, level"),
+            (lambda m, s, levels: areas()(m, s, 5), "for 6 you return shape"),
+            (lambda m, s, levels: areas()(min(m, levels - 1), s, levels), "right for a mean among the levels"),
+        ],
+    ),
+    notebook_05.bits_per_dim: (
+        [lambda nats, n: -nats / (n * math.log(2)), lambda nats, n: -nats * math.log2(math.e) / n],
+        [
+            (lambda nats, n: nats / (n * math.log(2)), "length of a code"),
+            (lambda nats, n: -nats * math.log(2) / n, "more bits than nats"),
+            (lambda nats, n: -nats / math.log(2), "number of dimensions"),
+            (lambda nats, n: -nats / n, "nats per dimension"),
+            (lambda nats, n: -nats / (n * math.log(10)), "decimal digits"),
+            (lambda nats, n: -nats / (n * math.log10(2)), "not by log10"),
+            (lambda nats, n: 0.16, "yours is 0.16"),
+        ],
+    ),
+    notebook_05.units_trap: (
+        [-20437 * math.log(2), -14166, "-14165.8", -6.65 * 3072 * math.log(2), torch.tensor(-14165.8)],
+        [
+            (-87.08, "in nats already"),
+            (-87.08 * math.log(2), "in nats already"),
+            (-125.6, "in nats already"),
+            (-20437, "the printed number"),
+            (20437 * math.log(2), "the log of a probability is negative"),
+            (-20437 / math.log(2), "fewer nats than bits"),
+            (6.65, "for each dimension"),
+            (9.594, "for each dimension"),
+            (-4.61, "for each dimension"),
+            (-20437 * math.log10(2), "no base 10"),
+            (-20437 / math.log(10), "no base 10"),
+            (-10_000, "Not 0.489"),
+        ],
+    ),
+    notebook_05.five_colleagues: (
+        [colleagues(), {name.lower(): f" {word.upper()}" for name, word in colleagues().items()}],
+        [
+            (colleagues(Ada="too low"), "Ada is not 'too low': e^-120"),
+            (colleagues(Ben="right"), "Ben is not 'right': the mean of the logs"),
+            (colleagues(Chen="right"), "Chen is not 'right': that is the log of the sum"),
+            (colleagues(Dee="too low"), "Dee is not 'too low': every log-weight near -120 is lifted"),
+            (colleagues(Eve="no number"), "Eve is not 'no number': logsumexp"),
+            (colleagues(Ben="right", Dee="right"), "Ben is not"),
+            (
+                colleagues(Chen="high"),
+                "Chen should be one of 'right', 'too high', 'too low', 'no number'; it is 'high'",
+            ),
+            (colleagues(Chen=True), "it is True"),
+            (colleagues(Dee=...), "Dee is missing"),
+            (colleagues(Dee=None), "Dee is missing"),
+            ({"Ada": "no number"}, "Ben is missing"),
+            (list(colleagues().values()), "a dictionary with five names"),
+        ],
+    ),
+    notebook_05.divergence_from_prior: (
+        [
+            kl(),
+            lambda w, c: float(kl()(w, c)),
+            lambda w, c: kl(lambda w, c: torch.exp(w - torch.logsumexp(w, 0)) @ c)(w, c)[None],
+        ],
+        [
+            (lambda w, c: -kl()(w, c), "never negative"),
+            (kl(lambda w, c: c.mean()), "plain mean of log p(x|z)"),
+            (kl(lambda w, c: c.mean(), torch.mean), "both means are plain"),
+            (kl(log_p_x=torch.mean), "is the ELBO"),
+            (kl(log_p_x=lambda w: 0), "that is the first term"),
+            (kl(log_p_x=lambda w: -log_mean_exp(w)), "not added"),
+            (kl(log_p_x=lambda w: torch.logsumexp(w, 0)), "subtract log K"),
+            (kl(log_p_x=lambda w: torch.logsumexp(w, 0) + math.log(len(w))), "not plus"),
+            (kl(lambda w, c: (w.exp() * c).sum()), "do not sum to one"),
+            (kl(lambda w, c: (w.exp() * c).mean()), "do not sum to one"),
+            (kl(lambda w, c: (torch.softmax(w, 0) * c).mean()), "do not average them"),
+            (kl(lambda w, c: (torch.softmax(c, 0) * c).sum()), "weigh by p(x|z)"),
+            (kl(lambda w, c: (torch.softmax(w, 0) * w).sum()), "divergence from q"),
+            (kl(lambda w, c: torch.logsumexp(w.log_softmax(0) + c, 0)), "averages p(x|z) and then"),
+            (lambda w, c: kl()(w, c) / math.log(10), "no log10"),
+            (kl(log_p_x=lambda w: torch.logsumexp(w, 0) - math.log10(len(w))), "no log10"),
+            (lambda w, c: kl()(w, c) / math.log(2), "in bits"),
+            (lambda w, c: torch.softmax(w, 0) * c - log_mean_exp(w), "one number, please"),
+            (lambda w, c: kl()(w, c) + 1, "my six draws"),
+            (kl(lambda w, c: (w.exp() * c).sum() / w.exp().sum()), "Stay in log space"),
+            (kl(log_p_x=lambda w: w.exp().mean().log()), "Stay in log space"),
+        ],
+    ),
+    notebook_05.mixture_log_density: (
+        [mixed(), lambda q, prior, s: torch.logsumexp(torch.stack([q + math.log(1 - s), prior + math.log(s)]), 0)],
+        MIXTURES,
+    ),
+    notebook_05.upper_bound: (
+        [with_true(lambda w, place=place: place) for place in (0, 1, 2, 3)]
+        + [with_true(lambda w: torch.tensor([1, 0, 3]))],
+        [
+            (lambda w, true: log_mean_exp(w), "the true z is not in it"),
+            (lambda w, true: true, "for k = 1"),
+            (with_true_added(log_mean_exp), "but of k + 1 draws"),
+            (lambda w, t: with_true_added(lambda w: torch.logsumexp(w, 0))(w, t) - math.log(4), "and divide by k"),
+            (with_true(reduced=lambda w: torch.logsumexp(w, 0)), "subtract log k"),
+            (with_true(lambda w: -1 + len(w), lambda w: torch.logsumexp(w, 0)), "subtract log k"),
+            (with_true_added(lambda w: torch.logsumexp(w, 0)), "subtract log k"),
+            (with_true(reduced=lambda w: w.mean(0)), "mean of the logs"),
+            (with_true_added(lambda w: w.mean(0)), "mean of the logs"),
+            (lambda w, true: with_true()(w, true).exp(), "mean weight itself"),
+            (with_true(lambda w: w.argmin(0)), "chosen by its weight"),
+            (with_true(lambda w: w.argmax(0)), "chosen by its weight"),
+            (with_true(reduced=lambda w: torch.logsumexp(w, 1) - math.log(3)), "samples come first"),
+            (with_true_added(lambda w: torch.logsumexp(w, 1) - math.log(3)), "samples come first"),
+            (lambda w, true: with_true()(w, true).mean(), "one bound for each image"),
+            (overwritten, "copy them first"),
+            (with_true(reduced=lambda w: w.exp().mean(0).log()), "Stay in log space"),
+            (lambda w, true: with_true()(w, true) + torch.tensor([0.0, 0.0, 0.1]), "the bound of image 2"),
+            (lambda w, true: with_true()(w, true) * torch.tensor([1.0, math.nan, 1.0]), "the bound of image 1"),
+        ],
+    ),
+    notebook_05.from_chains: (
+        [log_mean_exp, lambda w: (w - w.max(0).values).exp().mean(0).log() + w.max(0).values],
+        [
+            (lambda w: w.mean(0), "what the repository does"),
+            (lambda w: torch.logsumexp(w, 1) - math.log(w.shape[1]), "The chains are axis 0"),
+            (lambda w: torch.logsumexp(w, 0), "is not the log of the mean"),
+            (lambda w: torch.logsumexp(w, 0) + math.log(len(w)), "smaller than the sum"),
+            (lambda w: torch.logsumexp(w, 0) - math.log(w.shape[1]), "number of images"),
+            (lambda w: w.max(0).values, "best chain"),
+            (lambda w: log_mean_exp(w).exp(), "mean weight itself"),
+            (lambda w: log_mean_exp(w).mean(), "one number per image"),
+            (lambda w: w.exp().mean(0).log(), "Stay in log space"),
+            (lambda w: log_mean_exp(w.clamp(min=-88)), "Stay in log space"),
+            (lambda w: log_mean_exp(w) - torch.tensor([0.0, 1.0, 0.0]), "for image 1"),
+        ],
+    ),
+    notebook_05.diluted: (
+        [
+            snow(),
+            lambda p, share, n: torch.logaddexp(
+                p + math.log(share), torch.tensor(math.log(1 - share) - n * math.log(2))
+            ),
+            lambda p, share, n: np.logaddexp(np.log(share) + p.numpy(), np.log(1 - share) - n * np.log(2)),
+        ],
+        [
+            *((snow(mixture=mixture), words) for mixture, words in MIXTURES),
+            (snow(lambda n: -math.log(2)), "that is one coin flip"),
+            (snow(lambda n: n * math.log(2)), "fair coin has log-probability"),
+            (snow(lambda n: -float(n)), "which is in bits"),
+            (snow(lambda n: -n * math.log10(2)), "not log10"),
+            (snow(lambda n: -0.5 * n), "0.5 is the probability of a flip"),
+            (snow(lambda n: math.log(0.5 * n)), "independent pixels multiply"),
+            (snow(lambda n: 0.0), "have a probability too"),
+            (lambda p, share, n: p + math.log(share), "from the coin flips"),
+            (lambda p, share, n: torch.log(share * p.exp() + (1 - share) * 0.5**n), "Stay in log space"),
+        ],
+    ),
 }
 
 
 # Their answers are no functions.
 NO_FUNCTIONS = (
     notebook_02.mended, notebook_02.own_plan, notebook_03.shapes, notebook_03.terms, notebook_04.too_good,
+    notebook_05.five_colleagues, notebook_05.units_trap,
 )  # fmt: skip
 
 

@@ -1,0 +1,445 @@
+"""Checks for notebook 05, log p(x) of a deep VAE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
+
+__all__ = [
+    "bits_per_dim", "diluted", "divergence_from_prior", "five_colleagues", "from_chains", "logistic_probabilities",
+    "mixture_log_density", "units_trap", "upper_bound",
+]  # fmt: skip
+
+_WORDS = ("right", "too high", "too low", "no number")
+# By so much are log-weights lowered, to see whether an answer stays in log space: e^-120 is 0 in float32.
+_FAR = 120.0
+
+
+@check
+def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Verdict:
+    """Exercise 1: areas of a logistic density between the edges of the levels."""
+    mean, scale, levels = 1.3, 0.8, 5
+    level = torch.arange(levels, dtype=torch.float64)
+
+    def bins(shift: float = 0.0, scale: float = scale, last: int = levels) -> Tensor:
+        """Areas between edges that are ``shift`` too far right, of bins that are all closed."""
+        edges = torch.arange(last + 1, dtype=torch.float64) - 0.5 + shift
+        return torch.diff(torch.sigmoid((edges - mean) / scale))
+
+    def opened(shift: float = 0.0, scale: float = scale) -> Tensor:
+        inner = bins(shift, scale)[1:-1]
+        first = torch.sigmoid((0.5 + shift - mean) / torch.tensor([scale], dtype=torch.float64))
+        return torch.cat([first, inner, 1 - first - inner.sum()])
+
+    expected = opened()
+    got = _tensor(answer(mean, scale, levels)).double()
+    if got.shape in ((levels - 1,), (levels - 2,)):
+        wrong(f"for {levels} levels you return {len(got)}: besides the inner bins there are the two that are open.")
+    if got.shape != (levels,):
+        wrong(f"for {levels} levels I expected {levels} probabilities, shape [{levels}]; got shape {list(got.shape)}.")
+
+    def equals(mistake: Tensor) -> bool:
+        return matches(got, mistake, 1e-4)
+
+    if equals(bins()):
+        wrong(
+            f"they sum to {float(got.sum()):.2f}. The first bin takes everything below it, and the last all above: "
+            "no left edge and no right one."
+        )
+    if equals(bins() / bins().sum()):
+        wrong("they sum to one because you divided by the sum. Give the tails to the first and the last bin instead.")
+    if matches(got[1:-1], expected[1:-1], 1e-4) and not equals(expected):
+        wrong("the inner bins are right; the first takes everything below its right edge, the last all above its left.")
+    if equals(expected.flip(0)):
+        wrong("level 0 comes first; yours are the other way round.")
+    if equals(expected.log()):
+        wrong("those are their logarithms; return the probabilities.")
+    if any(equals(each(shift)) for each in (bins, opened) for shift in (-0.5, 0.5)):
+        wrong("your edges lie on the levels. Level i is the middle of its bin, from i - 1/2 to i + 1/2.")
+    if any(equals(each(0.0, scale**2)) for each in (bins, opened)):
+        wrong("divide by the scale itself, not by its square.")
+    if any(equals(each(0.0, 1 / scale)) for each in (bins, opened)):
+        wrong("that multiplies by the scale. A larger scale is a wider density: divide by it.")
+    height = torch.sigmoid((level - mean) / scale)
+    if equals(height * (1 - height) / scale) or equals(height * (1 - height)):
+        wrong("that is the height of the density at each level; a bin's probability is the area under it.")
+    if any(equals(torch.sigmoid((level + edge - mean) / scale)) for edge in (-0.5, 0.0, 0.5)):
+        wrong("those are the areas up to each level. A bin has the difference of two of them.")
+    if bool((got < 0).any()):
+        wrong(
+            "some are negative. The area up to t is sigmoid((t - mean) / scale), which grows with t: the right edge's "
+            "less the left edge's."
+        )
+    if not equals(expected):
+        i = _furthest(got, expected)
+        wrong(f"for mean 1.3 and scale 0.8, level {i} has {float(expected[i]):.4f}; yours has {float(got[i]):.4f}.")
+    outside = _tensor(answer(9.0, 2.0, 6)).double()
+    exact = 1 / (1 + math.exp(-(9.0 - 4.5) / 2))
+    if outside.shape != (6,):
+        wrong(f"right for 5 levels, but for 6 you return shape {list(outside.shape)}.")
+    if not matches(outside[-1], exact, 1e-4):
+        wrong(
+            f"right for a mean among the levels. With a mean of 9 the last of 6 levels should take {exact:.3f}; "
+            f"yours takes {float(outside[-1]):.3f}."
+        )
+    return right("they sum to one for any mean and scale: what one level gains, the others lose.")
+
+
+@check
+def bits_per_dim(answer: Callable[[float, int], float]) -> Verdict:
+    """Exercise 2: nats over log 2 and the number of dimensions, with a minus."""
+    nats, n_dims = -70.0, 10
+    expected = -nats / (n_dims * math.log(2))
+    got = float(answer(nats, n_dims))
+
+    def equals(mistake: float) -> bool:
+        return matches(got, mistake, 1e-5)
+
+    if equals(-expected):
+        wrong("the sign: log p(x) is negative, and the length of a code is not.")
+    if equals(-nats * math.log(2) / n_dims):
+        wrong("a bit is log 2 = 0.69 nats, so there are more bits than nats: divide by log 2.")
+    if equals(-nats / math.log(2)):
+        wrong("those are the bits of the whole image; divide by the number of dimensions.")
+    if equals(-nats / n_dims):
+        wrong("those are nats per dimension; divide by log 2 to have bits.")
+    if equals(-nats / (n_dims * math.log(10))):
+        wrong("that divides by log 10, which gives decimal digits. A bit is log 2.")
+    if equals(-nats / (n_dims * math.log10(2))):
+        wrong("nats are natural logarithms: divide by math.log(2), not by log10.")
+    if not equals(expected):
+        wrong(f"-70 nats for 10 dimensions are {expected:.4f} bits per dimension; yours is {got:.4f}.")
+    return right("a per-dimension number compares images of any size, and uniform guessing of 256 levels costs 8.")
+
+
+@check
+def units_trap(answer: float) -> Verdict:
+    """Exercise 2: the second row is in bits."""
+    bits, bits_per_value, n_dims = -20437.0, 6.65, 32 * 32 * 3
+    expected = bits * math.log(2)
+    got = float(answer)
+
+    def equals(mistake: float) -> bool:
+        return matches(got, mistake, 1e-3)
+
+    if any(equals(-87.08 * factor) for factor in (1, math.log(2), 1 / math.log(2))):
+        wrong("that row is in nats already: 87.08 / (784 log 2) = 0.16. Try the other one.")
+    if equals(bits):
+        wrong("that is the printed number. Which row gives its bits per pixel without any log 2?")
+    if equals(-expected):
+        wrong("the size is right, but the log of a probability is negative.")
+    if equals(bits / math.log(2)):
+        wrong("a bit is 0.69 nats, so there are fewer nats than bits: multiply by log 2.")
+    if any(equals(sign * bits_per_value * factor) for sign in (1, -1) for factor in (1, math.log(2), 1 / math.log(2))):
+        wrong("that is for each dimension; give log p(x) of the whole image.")
+    if any(equals(bits * factor) for factor in (math.log10(2), math.log(10), 1 / math.log(10))):
+        wrong("no base 10 here: the printed number is a base-2 logarithm, and nats are natural ones.")
+    if not equals(expected):
+        wrong(
+            f"one row's number divided by its dimensions is already its bits per pixel: 20437 / {n_dims} = 6.65. "
+            f"So it counts bits; how many nats is a bit? Not {abs(got / bits):.3g}."
+        )
+    return right(
+        "read as nats it would be 9.6 bits per value, worse than the 8 of uniform guessing: so check the units."
+    )
+
+
+@check
+def five_colleagues(answer: Mapping[str, str]) -> Verdict:
+    """Exercise 3: four ways to get log p(x) wrong, and one to get it right."""
+    verdicts_and_hints = {
+        "Ada": (
+            "no number",
+            "e^-120 is about 10^-52, and float32 has nothing between 0 and 10^-45. What is the log of a mean of zeros?",
+        ),
+        "Ben": ("too low", "the mean of the logs is the ELBO. On which side of log p(x) does Jensen put it?"),
+        "Chen": ("too high", "that is the log of the sum of 5,000 weights. The log of their mean differs by log K."),
+        "Dee": ("too high", "every log-weight near -120 is lifted to -88 first. (And logsumexp had no need of it.)"),
+        "Eve": ("right", "logsumexp never leaves log space, and a sum divided by K is a mean. What would you change?"),
+    }
+    if not isinstance(answer, Mapping):
+        wrong('give a dictionary with five names, like {"Ada": "right", "Ben": ..., ...}.')
+    said = {str(name).strip().capitalize(): word for name, word in answer.items()}
+    missing = [name for name in verdicts_and_hints if said.get(name) in (None, ...)]
+    if missing:
+        wrong(f"{missing[0]} is missing: say one of {', '.join(map(repr, _WORDS))}.")
+    words = {name: str(said[name]).strip().lower() for name in verdicts_and_hints}
+    for name, word in words.items():
+        if word not in _WORDS:
+            wrong(f"{name} should be one of {', '.join(map(repr, _WORDS))}; it is {said[name]!r}.")
+    for name, (verdict, hint) in verdicts_and_hints.items():
+        if words[name] != verdict:
+            wrong(f"{name} is not {words[name]!r}: {hint}")
+    return right("only Ada notices. The others print a plausible number, so try code where log p(x) is known exactly.")
+
+
+@check
+def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
+    """Exercise 4: the weighted mean of log p(x|z), less log p(x)."""
+    log_w = torch.tensor([-4.1, -2.3, -3.2, -5.0, -2.9, -3.7], dtype=torch.float64)
+    log_c = torch.tensor([-1.9, -0.4, -1.6, -2.5, -0.3, -1.2], dtype=torch.float64)
+    k = len(log_w)
+    weight = torch.softmax(log_w, 0)
+    average, log_p_x = (weight * log_c).sum(), _log_mean_exp(log_w)
+    expected = average - log_p_x
+    got = _tensor(answer(log_w.clone(), log_c.clone())).double()
+    if got.numel() != 1:
+        wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
+    got = got.reshape(())
+
+    def equals(*mistakes: Tensor) -> bool:
+        return any(matches(got, mistake, 1e-5) for mistake in mistakes)
+
+    if equals(-expected):
+        wrong("the sign: the expectation of log p(x|z), less log p(x). A divergence is never negative.")
+    if equals(log_c.mean() - log_p_x):
+        wrong("that is the plain mean of log p(x|z), under q. Under the posterior, each draw counts by its weight.")
+    if equals(log_c.mean() - log_w.mean()):
+        wrong("both means are plain. Weigh log p(x|z) by the normalized weights, and use log-mean-exp for log p(x).")
+    if equals(average - log_w.mean()):
+        wrong("the mean of the log-weights is the ELBO, which is below log p(x): use log-mean-exp.")
+    if equals(average):
+        wrong("that is the first term, the posterior's mean of log p(x|z). Subtract log p(x).")
+    if equals(average + log_p_x):
+        wrong("log p(x) is subtracted, not added.")
+    if equals(average - torch.logsumexp(log_w, 0)):
+        wrong("the log of the sum of the weights is not log p(x): subtract log K from it.")
+    if equals(average - torch.logsumexp(log_w, 0) - math.log(k)):
+        wrong("the mean is smaller than the sum: log p(x) is logsumexp less log K, not plus.")
+    unnormalized = log_w.exp() * log_c
+    if equals(unnormalized.sum() - log_p_x, unnormalized.mean() - log_p_x):
+        wrong("your weights do not sum to one: divide them by their sum, as softmax does.")
+    if equals((weight * log_c).mean() - log_p_x):
+        wrong("the normalized weights sum to one already: sum the products, do not average them.")
+    if equals((torch.softmax(log_c, 0) * log_c).sum() - log_p_x):
+        wrong("you weigh by p(x|z). The draws come from q, so their weight is p(x, z) / q(z|x): that is log_w.")
+    if equals((weight * log_w).sum() - log_p_x):
+        wrong("with log_w in the average it is the divergence from q. Average log p(x|z) for that from the prior.")
+    if equals(torch.logsumexp(log_w.log_softmax(0) + log_c, 0) - log_p_x):
+        wrong("that averages p(x|z) and then takes the log. Here the logs are averaged.")
+    if equals(expected / math.log(10), average - torch.logsumexp(log_w, 0) + math.log10(k)):
+        wrong("nats are natural logarithms: no log10.")
+    if equals(expected / math.log(2)):
+        wrong("that is in bits; give nats.")
+    if not equals(expected):
+        wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
+    far = _tensor(answer((log_w - _FAR).float(), (log_c - _FAR).float())).double().reshape(())
+    _check_far(far, expected, tolerance=1e-3)
+    return right("e to this power is about how many draws the prior would need, and you know it without making them.")
+
+
+@check
+def mixture_log_density(answer: Callable[[Tensor, Tensor, float], Tensor]) -> Verdict:
+    """Exercise 5: logaddexp of two log-densities, each with the log of its share."""
+    log_q = torch.tensor([[-2.1, -3.0], [-0.4, -1.7], [-1.2, -4.0]], dtype=torch.float64)
+    log_prior = torch.tensor([[-1.5, -2.2], [-3.1, -2.9], [-0.7, -1.1]], dtype=torch.float64)
+    share = 0.2
+    expected = _mixed(log_q, log_prior, share)
+    got = _tensor(answer(log_q.clone(), log_prior.clone(), share)).double()
+    if got.shape != expected.shape:
+        wrong(f"one log-density for each draw, shape {list(expected.shape)}; got {list(got.shape)}.")
+    _check_mixed(got, log_q, log_prior, share, "q", "the prior")
+    far = (log_q - _FAR).float(), (log_prior - _FAR).float()
+    _check_far(_tensor(answer(*far, share)).double(), expected - _FAR)
+    return right("at no z is it below share times the prior, so no weight can exceed p(x|z) / share.")
+
+
+@check
+def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
+    """Exercise 6: log-mean-exp, with the true z in the place of one draw."""
+    log_w = torch.tensor(
+        [[-2.1, -3.0, -1.2], [-1.4, -2.2, -3.1], [-3.3, -1.6, -2.4], [-2.6, -2.8, -1.9]], dtype=torch.float64
+    )
+    log_w_true = torch.tensor([-1.0, -1.3, -0.8], dtype=torch.float64)
+    k, batch = log_w.shape
+
+    def with_true_in(place: Tensor) -> Tensor:
+        """Log-weights where the true z has the ``place`` [batch] of one draw."""
+        return log_w.scatter(0, place[None], log_w_true[None])
+
+    # Any one draw may make room, as long as its weight has no say in it.
+    sets = [with_true_in(torch.full((batch,), place)) for place in range(k)]
+    added = torch.cat([log_w, log_w_true[None]])
+    given = log_w.clone(), log_w_true.clone()
+    got = _tensor(answer(*given)).double()
+    if got.shape == (k,) or got.shape == (k + 1,):
+        wrong("samples come first: average over axis 0, and one bound is left for each image.")
+    if got.shape != (batch,):
+        wrong(f"for log-weights [{k}, {batch}] I expected one bound for each image, [{batch}]; got {list(got.shape)}.")
+
+    def equals(*mistakes: Tensor) -> bool:
+        return any(matches(got, mistake, 1e-5) for mistake in mistakes)
+
+    if equals(_log_mean_exp(log_w)):
+        wrong("that is the lower bound: the true z is not in it.")
+    if equals(log_w_true):
+        wrong("that is the upper bound for k = 1. Average it with the weights of k - 1 draws: the bound gets tighter.")
+    if equals(_log_mean_exp(added)):
+        wrong(
+            "an upper bound, and a good one, but of k + 1 draws. The lower bound beside it has k: let the true z take "
+            "the place of one draw."
+        )
+    if equals(torch.logsumexp(added, 0) - math.log(k)):
+        wrong("you sum k + 1 weights and divide by k: let the true z take the place of one draw.")
+    if equals(torch.logsumexp(added, 0), *[torch.logsumexp(each, 0) for each in sets]):
+        wrong("the log of the sum is not the log of the mean: subtract log k.")
+    if equals(added.mean(0), *[each.mean(0) for each in sets]):
+        wrong("that is the mean of the logs, which may lie on either side. Take the log of the mean weight.")
+    if equals(*[_log_mean_exp(each).exp() for each in sets]):
+        wrong("that is the mean weight itself; return its logarithm.")
+    if equals(*[_log_mean_exp(with_true_in(chosen)) for chosen in (log_w.argmin(0), log_w.argmax(0))]):
+        wrong("any draw may make room, but not one chosen by its weight: the draws that stay must be plain draws of q.")
+    bounds = torch.stack([_log_mean_exp(each) for each in sets])
+
+    def closest_to(found: Tensor) -> Tensor:
+        """For each image, the bound with the true z in that place which comes closest."""
+        place = (bounds - found).abs().nan_to_num(math.inf).argmin(0)
+        return bounds.gather(0, place[None])[0]
+
+    expected = closest_to(got)
+    if not equals(expected):
+        i = _furthest(got, expected)
+        wrong(f"the bound of image {i} is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
+    if not torch.equal(given[0], log_w):
+        wrong("the bound is right, but your function writes into the log-weights it was given: copy them first.")
+    far = _tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float())).double()
+    _check_far(far, closest_to(far + _FAR) - _FAR)
+    return right("one exact draw among k turns a lower bound into an upper one: log p(x) is between them, on average.")
+
+
+@check
+def from_chains(answer: Callable[[Tensor], Tensor]) -> Verdict:
+    """Exercise 7: log-mean-exp over chains."""
+    log_w = torch.tensor(
+        [[-1.1, -3.2, -2.0], [-2.7, -1.9, -0.6], [-1.6, -2.4, -3.3], [-3.0, -0.9, -1.4]], dtype=torch.float64
+    )
+    chains, images = log_w.shape
+    expected = _log_mean_exp(log_w)
+    got = _tensor(answer(log_w.clone())).double()
+    if got.shape == (chains,):
+        wrong("that averages over the images. The chains are axis 0.")
+    if got.shape != (images,):
+        wrong(f"{chains} chains for each of {images} images give one number per image, not shape {list(got.shape)}.")
+
+    def equals(mistake: Tensor) -> bool:
+        return matches(got, mistake, 1e-5)
+
+    if equals(log_w.mean(0)):
+        wrong("that is what the repository does. A chain's weight has mean p(x), so the weights are what to average.")
+    if equals(torch.logsumexp(log_w, 0)):
+        wrong("the log of the sum is not the log of the mean: subtract the log of the number of chains.")
+    if equals(expected + 2 * math.log(chains)):
+        wrong("the mean is smaller than the sum: subtract the log of the number of chains.")
+    if equals(torch.logsumexp(log_w, 0) - math.log(images)):
+        wrong("you divide by the number of images; the sum is over chains.")
+    if equals(log_w.amax(0)):
+        wrong("that takes the best chain of each image. Keep all: each weight is right only on average.")
+    if equals(expected.exp()):
+        wrong("that is the mean weight itself; return its logarithm.")
+    if not equals(expected):
+        i = _furthest(got, expected)
+        wrong(f"for image {i} it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
+    _check_far(_tensor(answer((log_w - _FAR).float())).double(), expected - _FAR)
+    return right(
+        "both are lower bounds on average, but this one tightens with more chains, and the mean of logs never."
+    )
+
+
+@check
+def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
+    """Exercise 8: a model that mostly draws snow."""
+    log_p = torch.tensor([-6.2, -7.5, -8.1], dtype=torch.float64)
+    share, n_pixels = 0.2, 10
+    flips = torch.full_like(log_p, -n_pixels * math.log(2))
+    got = _tensor(answer(log_p.clone(), share, n_pixels)).double()
+    if got.shape != log_p.shape:
+        wrong(f"one log-probability for each image, shape {list(log_p.shape)}; got {list(got.shape)}.")
+    other_flips = {
+        -math.log(2): "that is one coin flip. An image takes one for each pixel, and their log-probabilities add up.",
+        n_pixels * math.log(2): "the sign: a fair coin has log-probability -log 2 for each pixel.",
+        -float(n_pixels): "that counts a flip as 1, which is in bits. In nats it is -log 2.",
+        -n_pixels * math.log10(2): "nats are natural logarithms: math.log(2), not log10.",
+        -0.5 * n_pixels: "0.5 is the probability of a flip; what adds up over pixels is its logarithm, -log 2.",
+        math.log(0.5 * n_pixels): "probabilities of independent pixels multiply, so it is their logs that you add.",
+        0.0: "the coin flips have a probability too, 2^-n_pixels for each image.",
+    }
+    for log_flips, hint in other_flips.items():
+        if matches(got, _mixed(torch.full_like(log_p, log_flips), log_p, share), 1e-5):
+            wrong(hint)
+    _check_mixed(got, flips, log_p, share, "the coin flips", "the model")
+    # 173 flips are -119.9 nats.
+    far = _tensor(answer((log_p - _FAR).float(), share, 173)).double()
+    _check_far(far, _mixed(torch.full_like(log_p, -173 * math.log(2)), log_p - _FAR, share))
+    return right(
+        "the loss is at most -log(share), 4.6 nats for one image in a hundred: samples and log p(x) tell different "
+        "things about a model."
+    )
+
+
+def _check_mixed(got: Tensor, log_first: Tensor, log_second: Tensor, share: float, first: str, second: str) -> None:
+    """End the check unless ``got`` is the mixture where ``second`` has the ``share``."""
+    expected = _mixed(log_first, log_second, share)
+    log_share, log_rest = math.log(share), math.log1p(-share)
+
+    def equals(mistake: Tensor) -> bool:
+        return matches(got, mistake, 1e-5)
+
+    if equals((1 - share) * log_first + share * log_second):
+        wrong("that mixes the logs. A mixture adds probabilities: use torch.logaddexp.")
+    if equals(torch.logaddexp((1 - share) * log_first, share * log_second)):
+        wrong("a share multiplies a probability, so its logarithm is added to the log-probability.")
+    if equals(_mixed(log_first, log_second, 1 - share)):
+        wrong(f"the shares are swapped: `share` is that of {second}.")
+    if equals(torch.logaddexp(log_first, log_second)):
+        wrong("neither has its share, so it is no probability: the shares sum to one.")
+    if equals(torch.logaddexp(log_first, log_second) - math.log(2)):
+        wrong(f"that is half of each; {second} has `share`.")
+    if equals(torch.logaddexp(log_first + log_rest, log_second)):
+        wrong(f"the factor `share` of {second} is missing: add math.log(share).")
+    if equals(torch.logaddexp(log_first, log_second + log_share)):
+        wrong(f"the factor 1 - share of {first} is missing: add math.log(1 - share).")
+    if equals(log_first + log_rest + log_second + log_share):
+        wrong("that is the log of a product. A mixture is a sum: use torch.logaddexp.")
+    if equals(expected.exp()):
+        wrong("that is the probability itself; return its logarithm.")
+    if not equals(expected):
+        i = _furthest(got, expected)
+        a, b, want, found = (float(each.flatten()[i]) for each in (log_first, log_second, expected, got))
+        wrong(
+            f"with {a:.2f} from {first}, {b:.2f} from {second} and a share of {share}, it is {want:.4f}; "
+            f"yours is {found:.4f}."
+        )
+
+
+def _check_far(got: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    """End the check unless an answer that was right near 1 is right near e^-120 as well, in float32."""
+    if not matches(got, expected, tolerance):
+        i = _furthest(got, expected)
+        found, want = float(got.flatten()[i]), float(expected.flatten()[i])
+        wrong(
+            f"right for values near 1, but at e^-120, which float32 rounds to 0, it gives {found:.2f} instead of "
+            f"{want:.2f}. Stay in log space: logsumexp and logaddexp take the largest out before exp."
+        )
+
+
+def _furthest(got: Tensor, expected: Tensor) -> int:
+    """Where the two differ most, for the hint to show."""
+    return int((got - expected).abs().flatten().argmax())
+
+
+def _mixed(log_first: Tensor, log_second: Tensor, share: float) -> Tensor:
+    """Log of (1 - share) first + share second."""
+    return torch.logaddexp(log_first + math.log1p(-share), log_second + math.log(share))
+
+
+def _log_mean_exp(log_w: Tensor) -> Tensor:
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def _tensor(answer: object) -> Tensor:
+    return torch.as_tensor(answer).detach()
