@@ -85,8 +85,8 @@ def test_what_is_not_known_is_null_in_a_card():
     assert of_card["std_error_over_images"] is of_card["share_of_images_with_pareto_k_above_0.7"] is None
 
 
-def of_samples(n, value=-80.0):
-    return {"log_likelihood": {"value": value, "n_samples": n}}
+def of_samples(n, value=-80.0, n_images=300):
+    return {"log_likelihood": {"value": value, "n_samples": n, "n_images": n_images}}
 
 
 @pytest.mark.parametrize("order", [(5_000, 1_000, 50), (1_000, 50, 5_000), (50, 5_000, 1_000), (1_000, 5_000, 50)])
@@ -103,6 +103,13 @@ def test_a_new_result_of_as_many_samples_replaces_the_old(n):
     found = with_new(before, of_samples(n, value=-79.0))
     assert found == {5_000: {**before, **of_samples(n, -79.0)}, 1_000: {**before, "is_1000": of_samples(n, -79.0)}}[n]
     assert before == {**of_samples(5_000), "is_1000": of_samples(1_000)}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_trial_of_many_samples_and_few_images_stands_beside(is_first):
+    whole, trial = of_samples(1_000), of_samples(10_000, n_images=20)
+    before, found = (trial, whole) if is_first else (whole, trial)
+    assert with_new(before, found) == {**whole, "is_10000": trial}
 
 
 # Interrupted

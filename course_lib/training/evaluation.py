@@ -209,9 +209,13 @@ def _known(number: float) -> float | None:
 
 
 def with_new(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's metrics of a split with new ones: those of the most samples in front, others beside as ``is_1000``."""
+    """A card's metrics of a split with new ones.
+
+    In front stand those of the most images, and of them those of the most samples; the others are beside, each as
+    ``is_1000`` after its samples.
+    """
     fewer = {name: one for name, one in before.items() if name.startswith("is_")}
     front = {name: one for name, one in before.items() if name not in fewer}
     by_samples = {one["log_likelihood"]["n_samples"]: one for one in (*fewer.values(), front, found) if one}
-    most = max(by_samples)
-    return {**by_samples[most], **{f"is_{n}": one for n, one in sorted(by_samples.items()) if n != most}}
+    first = max(by_samples, key=lambda n: (by_samples[n]["log_likelihood"]["n_images"], n))
+    return {**by_samples[first], **{f"is_{n}": one for n, one in sorted(by_samples.items()) if n != first}}

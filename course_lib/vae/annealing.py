@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 from course_lib.estimates import Estimate, tail_length, value_with_error
 from course_lib.vae.bounds import iwae_bound
 from course_lib.vae.distributions import keyed_generator
-from course_lib.vae.evidence import Evidence
+from course_lib.vae.evidence import Evidence, in_double
 from course_lib.vae.models import LatentVariableModel, checked_count
 
 __all__ = ["AnnealedEvidence", "BidirectionalBounds", "annealed_importance_sampling", "bidirectional_bounds"]
@@ -449,7 +449,7 @@ def _anneal(
 ) -> _Chains:
     """Walk from ``z`` along ``betas``: from 0 to 1, or back, because the reverse chain has the same moves backwards."""
     point = path.at(z)
-    log_w = (betas[1] - betas[0]) * _in_double(point.log_ratio)
+    log_w = (betas[1] - betas[0]) * in_double(point.log_ratio)
     acceptance = torch.zeros_like(point.log_ratio[0])
     noise = _noise(generators, len(betas) - 1, z)
     momentum, _ = next(noise)
@@ -457,7 +457,7 @@ def _anneal(
     for beta, next_beta, step_size, (kick, log_uniform) in steps:
         momentum = _refreshed(momentum, kick, how.momentum_refreshment)
         point, momentum, probability = _move(path, point, momentum, beta, step_size, how.n_leapfrog, log_uniform)
-        log_w += (next_beta - beta) * _in_double(point.log_ratio)
+        log_w += (next_beta - beta) * in_double(point.log_ratio)
         acceptance += probability.mean(0)
         advance()
     return _Chains(log_w, acceptance / (len(betas) - 2) if len(betas) > 2 else acceptance * math.nan, step_sizes)
@@ -611,8 +611,3 @@ def _relative_error(log_w: Tensor) -> Tensor:
     """Standard error of the mean weight over the mean weight, which is that of its logarithm (Owen, section 2.7)."""
     w = (log_w - log_w.amax(0)).exp()
     return w.std(0) / w.mean(0) / math.sqrt(len(w))
-
-
-def _in_double(value: Tensor) -> Tensor:
-    """Where sums are kept in double precision: Apple's GPUs have none."""
-    return value.cpu().double() if value.device.type == "mps" else value.double()

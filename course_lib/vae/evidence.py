@@ -206,13 +206,13 @@ def _evidence(
     generators = [keyed_generator(x.device, seed, first_image + image) for image in range(len(x))]
     n_kept = min(tail_length(n_samples), n_samples)
     # Sums of weights relative to the largest so far, for each image.
-    shift = torch.full((len(x),), -math.inf, dtype=torch.float64, device=_home(x))
+    shift = in_double(torch.full_like(x[:, 0], -math.inf))
     total, squares, log_total, log_squares = torch.zeros((4, len(x)), dtype=torch.float64, device=shift.device)
     largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
         z, log_q = q.rsample_and_log_prob(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
         log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
-        log_w = (log_p - log_q).to(shift.device).double()
+        log_w = in_double(log_p - log_q)
         if not start:
             first = log_w.mean(0)
         new_shift = torch.maximum(shift, log_w.amax(0))
@@ -241,9 +241,9 @@ def _evidence(
     )
 
 
-def _home(x: Tensor) -> torch.device:
-    """Where sums are kept in double precision: Apple's GPUs have none."""
-    return torch.device("cpu") if x.device.type == "mps" else x.device
+def in_double(value: Tensor) -> Tensor:
+    """In double precision, in which sums are kept, and on the CPU where the device has none: Apple's GPUs."""
+    return value.cpu().double() if value.device.type == "mps" else value.double()
 
 
 def _error_of_mean(std_error: Tensor) -> float:
