@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -38,6 +38,7 @@ from course_lib.estimates import Estimate, tail_length, value_with_error
 from course_lib.vae.bounds import iwae_bound
 from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.evidence import Evidence, in_double
+from course_lib.vae.hamiltonian import Path, move, noise_of_moves, refreshed
 from course_lib.vae.models import LatentVariableModel, checked_count
 
 __all__ = ["AnnealedEvidence", "BidirectionalBounds", "annealed_importance_sampling", "bidirectional_bounds"]
@@ -48,8 +49,6 @@ _WARM_UP_MOVES, _PILOT_MOVES, _PILOT_CHAINS = 20, 60, 10
 _GAIN, _WINDOW = 0.7, 9
 # A pilot run that ends with fewer moves accepted than this has diverged.
 _DIVERGED = 0.01
-# Noise is drawn for so many moves at once. An image's draws depend on it, so it is the same everywhere.
-_MOVES_AT_ONCE = 8
 # Numbers in use at once while p(x|z) is computed: what fits a processor's cache, what fills a GPU.
 _NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 2_000_000, 200_000_000
 # Steepness of the sigmoid schedule (Wu et al. 2017, appendix).
@@ -58,8 +57,6 @@ _STEEPNESS = 4.0
 _CHAINS, _PILOT, _REVERSE, _SIMULATION = range(1, 5)
 
 _NOT_FINITE = "log-weights are not finite: the model's weights are damaged, or its training diverged."
-
-_NoiseOfMoves = Iterator[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -325,108 +322,6 @@ def _not_negative(name: str, number: Any) -> int:
     return int(number)
 
 
-# One move
-
-
-class _Point(NamedTuple):
-    """Where chains are, and what is known there of the two ends of the path.
-
-    Both are kept apart so that the next density, at another beta, needs no new gradient.
-    """
-
-    z: Tensor
-    log_start: Tensor
-    log_ratio: Tensor
-    start_gradient: Tensor
-    ratio_gradient: Tensor
-
-    def log_density(self, beta: float) -> Tensor:
-        """log f_beta(z), ``[k, batch]``."""
-        return self.log_start + beta * self.log_ratio
-
-    def gradient(self, beta: float) -> Tensor:
-        """Its gradient, ``[k, batch, latent_dim]``."""
-        return self.start_gradient + beta * self.ratio_gradient
-
-
-class _Path:
-    """The densities between the start and the posterior of a batch of images."""
-
-    def __init__(self, model: LatentVariableModel, x: Tensor, start: str) -> None:
-        self._model, self._x = model, x
-        self._q = model.posterior(x) if start == "encoder" else None
-
-    def draw(self, k: int, generators: list[torch.Generator]) -> Tensor:
-        """Draw ``[k, batch, latent_dim]`` from the start."""
-        if self._q is not None:
-            return self._q.rsample(k, generators)
-        return torch.stack([self._model.sample_prior(k, generator) for generator in generators], dim=1)
-
-    def at(self, z: Tensor) -> _Point:
-        """Evaluate both ends of the path, with one gradient each, at ``z`` ``[k, batch, latent_dim]``."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            # log p(x, z) less log p(z) is log p(x|z), and better not computed as a difference.
-            if self._q is None:
-                log_start, log_end = self._model.log_prior(z), self._model.log_conditional(self._x, z)
-            else:
-                log_start, log_end = self._q.log_prob(z), self._model.log_joint(self._x, z)
-            # With respect to z alone: no parameter's gradient is computed, or added to.
-            (start_gradient,) = torch.autograd.grad(log_start.sum(), z)
-            (end_gradient,) = torch.autograd.grad(log_end.sum(), z)
-        z, log_start, log_end = z.detach(), log_start.detach(), log_end.detach()
-        if self._q is None:
-            return _Point(z, log_start, log_end, start_gradient, end_gradient)
-        return _Point(z, log_start, log_end - log_start, start_gradient, end_gradient - start_gradient)
-
-
-def _leapfrog(
-    path: _Path, point: _Point, momentum: Tensor, beta: float, step_size: Tensor, n_leapfrog: int
-) -> tuple[_Point, Tensor]:
-    """Follow Hamiltonian dynamics for ``n_leapfrog`` steps of ``step_size`` ``[batch]``, one gradient each.
-
-    Reversible, and keeps volumes. Source: Neal 2011, section 2.3.
-    """
-    step = step_size[:, None]
-    momentum = momentum + 0.5 * step * point.gradient(beta)
-    for remaining in reversed(range(n_leapfrog)):
-        point = path.at(point.z + step * momentum)
-        momentum = momentum + (step if remaining else 0.5 * step) * point.gradient(beta)
-    return point, momentum
-
-
-def _move(
-    path: _Path,
-    point: _Point,
-    momentum: Tensor,
-    beta: float,
-    step_size: Tensor,
-    n_leapfrog: int,
-    log_uniform: Tensor,
-) -> tuple[_Point, Tensor, Tensor]:
-    """Propose by leapfrog, accept or reject: leaves f_beta(z) N(momentum; 0, I) as it is.
-
-    A chain that is rejected turns back: its momentum changes sign, without which persistent momentum would be wrong.
-
-    Returns:
-        Where chains are now, their momentum, and the probability ``[k, batch]`` with which each was to be accepted.
-
-    Source: Sohl-Dickstein and Culpepper 2012, section 2.3.
-    """
-    proposal, proposed_momentum = _leapfrog(path, point, momentum, beta, step_size, n_leapfrog)
-    log_accept = proposal.log_density(beta) - point.log_density(beta)
-    log_accept = log_accept + 0.5 * (momentum**2 - proposed_momentum**2).sum(-1)
-    # Dynamics that overflow end in nan, which no comparison accepts.
-    accepted = log_uniform < log_accept
-    each = accepted[..., None]
-    kept = [
-        torch.where(accepted if new.ndim == accepted.ndim else each, new, old)
-        for new, old in zip(proposal, point, strict=True)
-    ]
-    momentum = torch.where(each, proposed_momentum, -momentum)
-    return _Point(*kept), momentum, log_accept.nan_to_num(nan=-math.inf).clamp(max=0).exp()
-
-
 # A chain
 
 
@@ -439,7 +334,7 @@ class _Chains(NamedTuple):
 
 
 def _anneal(
-    path: _Path,
+    path: Path,
     z: Tensor,
     betas: Sequence[float],
     step_sizes: Tensor,
@@ -451,31 +346,31 @@ def _anneal(
     point = path.at(z)
     log_w = (betas[1] - betas[0]) * in_double(point.log_ratio)
     acceptance = torch.zeros_like(point.log_ratio[0])
-    noise = _noise(generators, len(betas) - 1, z)
+    noise = noise_of_moves(generators, len(betas) - 1, z)
     momentum, _ = next(noise)
     steps = zip(betas[1:-1], betas[2:], step_sizes, noise, strict=True)
     for beta, next_beta, step_size, (kick, log_uniform) in steps:
-        momentum = _refreshed(momentum, kick, how.momentum_refreshment)
-        point, momentum, probability = _move(path, point, momentum, beta, step_size, how.n_leapfrog, log_uniform)
+        momentum = refreshed(momentum, kick, how.momentum_refreshment)
+        point, momentum, probability = move(path, point, momentum, beta, step_size, how.n_leapfrog, log_uniform)
         log_w += (next_beta - beta) * in_double(point.log_ratio)
         acceptance += probability.mean(0)
         advance()
     return _Chains(log_w, acceptance / (len(betas) - 2) if len(betas) > 2 else acceptance * math.nan, step_sizes)
 
 
-def _tuned(path: _Path, how: _Annealing, generators: list[torch.Generator], first_image: int) -> Tensor:
+def _tuned(path: Path, how: _Annealing, generators: list[torch.Generator], first_image: int) -> Tensor:
     """Step sizes ``[n_steps - 1, batch]`` for the moves along the path, from a short run along it."""
     betas = how.betas(_PILOT_MOVES + 1)[1:-1]
     point = path.at(path.draw(_PILOT_CHAINS, generators))
     if not bool((point.log_ratio < math.inf).all()):  # nan is not below it either
         raise ValueError(_NOT_FINITE)
     log_step = torch.full_like(point.log_ratio[0], math.log(how.step_size or 0.5))
-    noise = _noise(generators, _WARM_UP_MOVES + _PILOT_MOVES + 1, point.z)
+    noise = noise_of_moves(generators, _WARM_UP_MOVES + _PILOT_MOVES + 1, point.z)
     momentum, _ = next(noise)
     tried, acceptance = [], []
     for beta, (kick, log_uniform) in zip([betas[0]] * _WARM_UP_MOVES + betas, noise, strict=True):
-        momentum = _refreshed(momentum, kick, how.momentum_refreshment)
-        point, momentum, probability = _move(path, point, momentum, beta, log_step.exp(), how.n_leapfrog, log_uniform)
+        momentum = refreshed(momentum, kick, how.momentum_refreshment)
+        point, momentum, probability = move(path, point, momentum, beta, log_step.exp(), how.n_leapfrog, log_uniform)
         tried.append(log_step)
         acceptance.append(probability.mean(0))
         if how.step_size is None:
@@ -511,22 +406,6 @@ def _along(steps: Tensor, n_steps: int) -> Tensor:
     return torch.lerp(steps[below], steps[below + 1], (where - below)[:, None])
 
 
-def _refreshed(momentum: Tensor, kick: Tensor, refreshment: float) -> Tensor:
-    """Replace a share of the momentum's variance: again N(0, I). Source: Sohl-Dickstein and Culpepper 2012."""
-    return math.sqrt(1 - refreshment) * momentum + math.sqrt(refreshment) * kick
-
-
-def _noise(generators: list[torch.Generator], n_moves: int, z: Tensor) -> _NoiseOfMoves:
-    """For each move a standard normal like ``z`` ``[k, batch, latent_dim]``, and a log-uniform ``[k, batch]``."""
-    k, _, latent_dim = z.shape
-    for start in range(0, n_moves, _MOVES_AT_ONCE):
-        shape = (min(_MOVES_AT_ONCE, n_moves - start), k)
-        device, dtype = z.device, z.dtype
-        normal = [torch.randn((*shape, latent_dim), generator=one, device=device, dtype=dtype) for one in generators]
-        uniform = [torch.rand(shape, generator=one, device=device, dtype=dtype) for one in generators]
-        yield from zip(torch.stack(normal, dim=2), torch.stack(uniform, dim=2).log(), strict=True)
-
-
 def _generators(device: torch.device, seed: int, images: range, purpose: int) -> list[torch.Generator]:
     """Draws for each image and purpose, unrelated to all others."""
     return [keyed_generator(device, seed, image, purpose) for image in images]
@@ -558,7 +437,7 @@ def _run(
             there, pilot, back = (
                 _generators(x.device, how.seed, images, purpose) for purpose in (_CHAINS, _PILOT, _REVERSE)
             )
-            path = _Path(model, x[start : start + block], how.start)
+            path = Path(model, x[start : start + block], how.start)
             began = time.perf_counter()
             steps = _tuned(path, how, pilot, images[0])
             if not start and not bar.disable:

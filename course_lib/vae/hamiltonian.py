@@ -1,0 +1,133 @@
+"""One Hamiltonian move: how annealing walks through z without changing the density that it walks in.
+
+Source: Neal 2011, MCMC using Hamiltonian dynamics; Sohl-Dickstein and Culpepper 2012 for persistent momentum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_lib.vae.models import LatentVariableModel
+
+# Noise is drawn for so many moves at once. An image's draws depend on it, so it is the same everywhere.
+_MOVES_AT_ONCE = 8
+
+
+class Point(NamedTuple):
+    """Where chains are, and what is known there of the two ends of the path.
+
+    Both are kept apart so that the next density, at another beta, needs no new gradient.
+    """
+
+    z: Tensor
+    log_start: Tensor
+    log_ratio: Tensor
+    start_gradient: Tensor
+    ratio_gradient: Tensor
+
+    def log_density(self, beta: float) -> Tensor:
+        """log f_beta(z), ``[k, batch]``."""
+        return self.log_start + beta * self.log_ratio
+
+    def gradient(self, beta: float) -> Tensor:
+        """Its gradient, ``[k, batch, latent_dim]``."""
+        return self.start_gradient + beta * self.ratio_gradient
+
+
+class Path:
+    """The densities between the start and the posterior of a batch of images."""
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, start: str) -> None:
+        self._model, self._x = model, x
+        self._q = model.posterior(x) if start == "encoder" else None
+
+    def draw(self, k: int, generators: list[torch.Generator]) -> Tensor:
+        """Draw ``[k, batch, latent_dim]`` from the start."""
+        if self._q is not None:
+            return self._q.rsample(k, generators)
+        return torch.stack([self._model.sample_prior(k, generator) for generator in generators], dim=1)
+
+    def at(self, z: Tensor) -> Point:
+        """Evaluate both ends of the path, with one gradient each, at ``z`` ``[k, batch, latent_dim]``."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            # log p(x, z) less log p(z) is log p(x|z), and better not computed as a difference.
+            if self._q is None:
+                log_start, log_end = self._model.log_prior(z), self._model.log_conditional(self._x, z)
+            else:
+                log_start, log_end = self._q.log_prob(z), self._model.log_joint(self._x, z)
+            # With respect to z alone: no parameter's gradient is computed, or added to.
+            (start_gradient,) = torch.autograd.grad(log_start.sum(), z)
+            (end_gradient,) = torch.autograd.grad(log_end.sum(), z)
+        z, log_start, log_end = z.detach(), log_start.detach(), log_end.detach()
+        if self._q is None:
+            return Point(z, log_start, log_end, start_gradient, end_gradient)
+        return Point(z, log_start, log_end - log_start, start_gradient, end_gradient - start_gradient)
+
+
+def leapfrog(
+    path: Path, point: Point, momentum: Tensor, beta: float, step_size: Tensor, n_leapfrog: int
+) -> tuple[Point, Tensor]:
+    """Follow Hamiltonian dynamics for ``n_leapfrog`` steps of ``step_size`` ``[batch]``, one gradient each.
+
+    Reversible, and keeps volumes. Source: Neal 2011, section 2.3.
+    """
+    step = step_size[:, None]
+    momentum = momentum + 0.5 * step * point.gradient(beta)
+    for remaining in reversed(range(n_leapfrog)):
+        point = path.at(point.z + step * momentum)
+        momentum = momentum + (step if remaining else 0.5 * step) * point.gradient(beta)
+    return point, momentum
+
+
+def move(
+    path: Path,
+    point: Point,
+    momentum: Tensor,
+    beta: float,
+    step_size: Tensor,
+    n_leapfrog: int,
+    log_uniform: Tensor,
+) -> tuple[Point, Tensor, Tensor]:
+    """Propose by leapfrog, accept or reject: leaves f_beta(z) N(momentum; 0, I) as it is.
+
+    A chain that is rejected turns back: its momentum changes sign, without which persistent momentum would be wrong.
+
+    Returns:
+        Where chains are now, their momentum, and the probability ``[k, batch]`` with which each was to be accepted.
+
+    Source: Sohl-Dickstein and Culpepper 2012, section 2.3.
+    """
+    proposal, proposed_momentum = leapfrog(path, point, momentum, beta, step_size, n_leapfrog)
+    log_accept = proposal.log_density(beta) - point.log_density(beta)
+    log_accept = log_accept + 0.5 * (momentum**2 - proposed_momentum**2).sum(-1)
+    # Dynamics that overflow end in nan, which no comparison accepts.
+    accepted = log_uniform < log_accept
+    each = accepted[..., None]
+    kept = [
+        torch.where(accepted if new.ndim == accepted.ndim else each, new, old)
+        for new, old in zip(proposal, point, strict=True)
+    ]
+    momentum = torch.where(each, proposed_momentum, -momentum)
+    return Point(*kept), momentum, log_accept.nan_to_num(nan=-math.inf).clamp(max=0).exp()
+
+
+def refreshed(momentum: Tensor, kick: Tensor, refreshment: float) -> Tensor:
+    """Replace a share of the momentum's variance: again N(0, I). Source: Sohl-Dickstein and Culpepper 2012."""
+    return math.sqrt(1 - refreshment) * momentum + math.sqrt(refreshment) * kick
+
+
+def noise_of_moves(generators: list[torch.Generator], n_moves: int, z: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each move a standard normal like ``z`` ``[k, batch, latent_dim]``, and a log-uniform ``[k, batch]``."""
+    k, _, latent_dim = z.shape
+    for start in range(0, n_moves, _MOVES_AT_ONCE):
+        shape = (min(_MOVES_AT_ONCE, n_moves - start), k)
+        device, dtype = z.device, z.dtype
+        normal = [torch.randn((*shape, latent_dim), generator=one, device=device, dtype=dtype) for one in generators]
+        uniform = [torch.rand(shape, generator=one, device=device, dtype=dtype) for one in generators]
+        yield from zip(torch.stack(normal, dim=2), torch.stack(uniform, dim=2).log(), strict=True)
