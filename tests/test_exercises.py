@@ -161,10 +161,32 @@ MIXTURES = [
     (mixed(log_share=lambda s: 0), "the factor `share`"),
     (mixed(log_rest=lambda s: 0), "the factor 1 - share"),
     (mixed(torch.add), "log of a product"),
+    (mixed(torch.maximum), "larger of the two"),
+    (lambda q, prior, s: q + math.log(1 - s), "alone. The sum has a second term, `share` times"),
+    (lambda q, prior, s: prior + math.log(s), "alone. The sum has a second term, 1 - share times"),
     (lambda *args: mixed()(*args).exp(), "return its logarithm"),
     (lambda q, prior, s: mixed()(q, prior, s).mean(), "got []"),
     (lambda q, prior, s: ((1 - s) * q.exp() + s * prior.exp()).log(), "Stay in log space"),
     (lambda q, prior, s: mixed()(q, prior, 0.1), "a share of 0.2, it is"),
+]
+
+
+def chained(lower=log_mean_exp, upper=lambda r: -log_mean_exp(r)):
+    return lambda forward, backward: (lower(forward), upper(backward))
+
+
+def negative(function):
+    return lambda r: -function(r)
+
+
+# What is wrong with a mean over chains is the same in both directions.
+CHAINED = [
+    (lambda w: w.mean(0), "that is what the repository does"),
+    (lambda w: torch.logsumexp(w, 1) - math.log(w.shape[1]), "that averages over the images"),
+    (lambda w: torch.logsumexp(w, 0), "that is the log of the sum"),
+    (lambda w: torch.logsumexp(w, 0) + math.log(len(w)), "a mean is smaller than the sum"),
+    (lambda w: torch.logsumexp(w, 0) - math.log(w.shape[1]), "you divide by the number of images"),
+    (lambda w: w.max(0).values, "that takes one chain"),
 ]
 
 
@@ -598,6 +620,7 @@ CASES = {
             (areas(scaled=lambda d, scale: d / scale**2), "not by its square"),
             (closed(scaled=lambda d, scale: d / scale**2), "not by its square"),
             (areas(scaled=lambda d, scale: d * scale), "multiplies by the scale"),
+            (areas(lambda levels: (torch.arange(levels - 1) + 0.5) / (levels - 1)), "edges lie between 0 and 1"),
             (height, "height of the density"),
             (lambda mean, scale, levels: scale * height(mean, scale, levels), "height of the density"),
             (lambda m, s, levels: torch.sigmoid((torch.arange(levels) + 0.5 - m) / s), "the areas up to each level"),
@@ -675,6 +698,8 @@ CASES = {
             (kl(log_p_x=lambda w: -log_mean_exp(w)), "not added"),
             (kl(log_p_x=lambda w: torch.logsumexp(w, 0)), "subtract log K"),
             (kl(log_p_x=lambda w: torch.logsumexp(w, 0) + math.log(len(w))), "not plus"),
+            (kl(lambda w, c: (w * c).sum()), "log_w are logarithms"),
+            (kl(lambda w, c: (w * c).mean()), "log_w are logarithms"),
             (kl(lambda w, c: (w.exp() * c).sum()), "do not sum to one"),
             (kl(lambda w, c: (w.exp() * c).mean()), "do not sum to one"),
             (kl(lambda w, c: (torch.softmax(w, 0) * c).mean()), "do not average them"),
@@ -719,20 +744,32 @@ CASES = {
             (lambda w, true: with_true()(w, true) * torch.tensor([1.0, math.nan, 1.0]), "the bound of image 1"),
         ],
     ),
-    notebook_05.from_chains: (
-        [log_mean_exp, lambda w: (w - w.max(0).values).exp().mean(0).log() + w.max(0).values],
+    notebook_05.bounds_from_chains: (
         [
-            (lambda w: w.mean(0), "what the repository does"),
-            (lambda w: torch.logsumexp(w, 1) - math.log(w.shape[1]), "The chains are axis 0"),
-            (lambda w: torch.logsumexp(w, 0), "is not the log of the mean"),
-            (lambda w: torch.logsumexp(w, 0) + math.log(len(w)), "smaller than the sum"),
-            (lambda w: torch.logsumexp(w, 0) - math.log(w.shape[1]), "number of images"),
-            (lambda w: w.max(0).values, "best chain"),
-            (lambda w: log_mean_exp(w).exp(), "mean weight itself"),
-            (lambda w: log_mean_exp(w).mean(), "one number per image"),
-            (lambda w: w.exp().mean(0).log(), "Stay in log space"),
-            (lambda w: log_mean_exp(w.clamp(min=-88)), "Stay in log space"),
-            (lambda w: log_mean_exp(w) - torch.tensor([0.0, 1.0, 0.0]), "for image 1"),
+            chained(),
+            lambda w, r: list(chained()(w, r)),
+            lambda w, r: torch.stack(chained()(w, r)),
+        ],
+        [
+            (lambda w, r: chained()(w, r)[::-1], "swapped"),
+            (lambda w, r: log_mean_exp(w), "return two"),
+            (lambda w, r: 1.0, "return two"),
+            (chained(lambda w: log_mean_exp(w).mean()), "lower bound: 4 chains for each of 3 images"),
+            (chained(lambda w: log_mean_exp(w) - torch.tensor([0.0, 1.0, 0.0])), "lower bound: for image 1"),
+            (chained(lambda w: w.exp().mean(0)), "lower bound: you forgot the logarithm"),
+            (chained(upper=lambda r: 1 / r.exp().mean(0)), "upper bound: you forgot the logarithm"),
+            (chained(upper=log_mean_exp), "upper bound: the sign"),
+            (chained(upper=lambda r: log_mean_exp(-r)), "reciprocals whose mean is known"),
+            (chained(upper=lambda r: -log_mean_exp(r).mean()), "upper bound: 5 chains for each of 3 images"),
+            (chained(upper=lambda r: -log_mean_exp(r) - torch.tensor([0.0, 1.0, 0.0])), "upper bound: for image 1"),
+            (chained(lambda w: w.exp().mean(0).log()), "Stay in log space"),
+            (chained(upper=lambda r: -r.exp().mean(0).log()), "Stay in log space"),
+            (chained(lambda w: log_mean_exp(w.clamp(min=-88))), "Stay in log space"),
+            *(
+                (wrong, f"{which} bound: {words}")
+                for mistake, words in CHAINED
+                for which, wrong in (("lower", chained(mistake)), ("upper", chained(upper=negative(mistake))))
+            ),
         ],
     ),
     notebook_05.diluted: (
@@ -752,7 +789,6 @@ CASES = {
             (snow(lambda n: -0.5 * n), "0.5 is the probability of a flip"),
             (snow(lambda n: math.log(0.5 * n)), "independent pixels multiply"),
             (snow(lambda n: 0.0), "have a probability too"),
-            (lambda p, share, n: p + math.log(share), "from the coin flips"),
             (lambda p, share, n: torch.log(share * p.exp() + (1 - share) * 0.5**n), "Stay in log space"),
         ],
     ),

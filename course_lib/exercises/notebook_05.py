@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from torch import Tensor
 from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
 
 __all__ = [
-    "bits_per_dim", "diluted", "divergence_from_prior", "five_colleagues", "from_chains", "logistic_probabilities",
-    "mixture_log_density", "units_trap", "upper_bound",
+    "bits_per_dim", "bounds_from_chains", "diluted", "divergence_from_prior", "five_colleagues",
+    "logistic_probabilities", "mixture_log_density", "units_trap", "upper_bound",
 ]  # fmt: skip
 
 _WORDS = ("right", "too high", "too low", "no number")
@@ -65,6 +65,9 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
         wrong("divide by the scale itself, not by its square.")
     if any(equals(each(0.0, 1 / scale)) for each in (bins, opened)):
         wrong("that multiplies by the scale. A larger scale is a wider density: divide by it.")
+    share = (level[:-1] + 0.5) / (levels - 1)
+    if matches(got[1:-1], torch.diff(torch.sigmoid((share - mean) / scale)), 1e-4):
+        wrong("your edges lie between 0 and 1. Mean and scale are in levels, and so are the edges: 0.5, 1.5, 2.5, ...")
     height = torch.sigmoid((level - mean) / scale)
     if equals(height * (1 - height) / scale) or equals(height * (1 - height)):
         wrong("that is the height of the density at each level; a bin's probability is the area under it.")
@@ -175,7 +178,7 @@ def five_colleagues(answer: Mapping[str, str]) -> Verdict:
     for name, (verdict, hint) in verdicts_and_hints.items():
         if words[name] != verdict:
             wrong(f"{name} is not {words[name]!r}: {hint}")
-    return right("only Ada notices. The others print a plausible number, so try code where log p(x) is known exactly.")
+    return right("only Ada notices. Ben, Chen and Dee get a number, so try code where log p(x) is known exactly.")
 
 
 @check
@@ -211,6 +214,8 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
         wrong("the log of the sum of the weights is not log p(x): subtract log K from it.")
     if equals(average - torch.logsumexp(log_w, 0) - math.log(k)):
         wrong("the mean is smaller than the sum: log p(x) is logsumexp less log K, not plus.")
+    if equals((log_w * log_c).sum() - log_p_x, (log_w * log_c).mean() - log_p_x):
+        wrong("log_w are logarithms. The weights are their exp, and sum to one after softmax.")
     unnormalized = log_w.exp() * log_c
     if equals(unnormalized.sum() - log_p_x, unnormalized.mean() - log_p_x):
         wrong("your weights do not sum to one: divide them by their sum, as softmax does.")
@@ -313,47 +318,72 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
 
 
 @check
-def from_chains(answer: Callable[[Tensor], Tensor]) -> Verdict:
-    """Exercise 7: log-mean-exp over chains."""
-    log_w = torch.tensor(
+def bounds_from_chains(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
+    """Exercise 7: log-mean-exp over chains, and minus that of the reciprocals."""
+    forward = torch.tensor(
         [[-1.1, -3.2, -2.0], [-2.7, -1.9, -0.6], [-1.6, -2.4, -3.3], [-3.0, -0.9, -1.4]], dtype=torch.float64
     )
-    chains, images = log_w.shape
-    expected = _log_mean_exp(log_w)
-    got = _tensor(answer(log_w.clone())).double()
+    backward = torch.tensor(
+        [[1.3, 0.2, 1.9], [0.4, 1.7, 0.8], [2.1, 1.1, 0.3], [0.9, 2.2, 1.5], [1.6, 0.7, 2.4]], dtype=torch.float64
+    )
+    got = answer(forward.clone(), backward.clone())
+    if not isinstance(got, Sequence | Tensor) or len(got) != 2:
+        wrong("return two, the lower bounds and the upper ones, with a number for each image.")
+    lower, upper = (_tensor(each).double() for each in got)
+    at_least, at_most = _log_mean_exp(forward), -_log_mean_exp(backward)
+    if matches(lower, at_most, 1e-5) and matches(upper, at_least, 1e-5):
+        wrong("the two are swapped: the lower bound is that of the forward chains.")
+    _check_chains(lower, forward, 1.0, "lower", "a forward weight has the mean p(x)")
+    if matches(upper, -at_most, 1e-5):
+        wrong("the upper bound: the sign. The mean of the reciprocals is 1 / p(x), whose log is -log p(x).")
+    if matches(upper, _log_mean_exp(-backward), 1e-5):
+        wrong(
+            "the upper bound: on the way back it is the reciprocals whose mean is known, 1 / p(x), and not the weights "
+            "themselves. Average those, and then take minus the log."
+        )
+    _check_chains(upper, backward, -1.0, "upper", "a reciprocal has the mean 1 / p(x)")
+    far = answer((forward - _FAR).float(), (backward - _FAR).float())
+    _check_far(_tensor(far[0]).double(), at_least - _FAR)
+    _check_far(_tensor(far[1]).double(), at_most + _FAR)
+    return right("both tighten with more chains, where the mean of the logs stays as loose as that of one chain.")
+
+
+def _check_chains(got: Tensor, logs: Tensor, sign: float, which: str, known: str) -> None:
+    """End the check unless ``got`` is the log of the mean over chains of exp(logs), with that sign."""
+    chains, images = logs.shape
+    expected = sign * _log_mean_exp(logs)
     if got.shape == (chains,):
-        wrong("that averages over the images. The chains are axis 0.")
+        wrong(f"the {which} bound: that averages over the images. The chains are axis 0.")
     if got.shape != (images,):
-        wrong(f"{chains} chains for each of {images} images give one number per image, not shape {list(got.shape)}.")
+        wrong(
+            f"the {which} bound: {chains} chains for each of {images} images give one number per image, not shape "
+            f"{list(got.shape)}."
+        )
 
     def equals(mistake: Tensor) -> bool:
-        return matches(got, mistake, 1e-5)
+        return matches(got, sign * mistake, 1e-5)
 
-    if equals(log_w.mean(0)):
-        wrong("that is what the repository does. A chain's weight has mean p(x), so the weights are what to average.")
-    if equals(torch.logsumexp(log_w, 0)):
-        wrong("the log of the sum is not the log of the mean: subtract the log of the number of chains.")
-    if equals(expected + 2 * math.log(chains)):
-        wrong("the mean is smaller than the sum: subtract the log of the number of chains.")
-    if equals(torch.logsumexp(log_w, 0) - math.log(images)):
-        wrong("you divide by the number of images; the sum is over chains.")
-    if equals(log_w.amax(0)):
-        wrong("that takes the best chain of each image. Keep all: each weight is right only on average.")
-    if equals(expected.exp()):
-        wrong("that is the mean weight itself; return its logarithm.")
-    if not equals(expected):
+    if equals(logs.mean(0)):
+        wrong(f"the {which} bound: that is what the repository does. But {known}, so average before you take the log.")
+    if equals(torch.logsumexp(logs, 0)):
+        wrong(f"the {which} bound: that is the log of the sum: subtract the log of the number of chains.")
+    if equals(torch.logsumexp(logs, 0) + math.log(chains)):
+        wrong(f"the {which} bound: a mean is smaller than the sum: the log of the number of chains has the wrong sign.")
+    if equals(torch.logsumexp(logs, 0) - math.log(images)):
+        wrong(f"the {which} bound: you divide by the number of images; the sum is over chains.")
+    if equals(logs.amax(0)):
+        wrong(f"the {which} bound: that takes one chain of each image. Keep all: {known}, only on average.")
+    if matches(got, expected.exp(), 1e-5):
+        wrong(f"the {which} bound: you forgot the logarithm.")
+    if not equals(sign * expected):
         i = _furthest(got, expected)
-        wrong(f"for image {i} it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
-    _check_far(_tensor(answer((log_w - _FAR).float())).double(), expected - _FAR)
-    return right(
-        "both are lower bounds on average, but this one tightens with more chains, and the mean of logs never."
-    )
+        wrong(f"the {which} bound: for image {i} it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
 
 
 @check
 def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
     """Exercise 8: a model that mostly draws snow."""
-    log_p = torch.tensor([-6.2, -7.5, -8.1], dtype=torch.float64)
+    log_p = torch.tensor([-4.2, -7.5, -8.1], dtype=torch.float64)
     share, n_pixels = 0.2, 10
     flips = torch.full_like(log_p, -n_pixels * math.log(2))
     got = _tensor(answer(log_p.clone(), share, n_pixels)).double()
@@ -405,6 +435,12 @@ def _check_mixed(got: Tensor, log_first: Tensor, log_second: Tensor, share: floa
         wrong(f"the factor 1 - share of {first} is missing: add math.log(1 - share).")
     if equals(log_first + log_rest + log_second + log_share):
         wrong("that is the log of a product. A mixture is a sum: use torch.logaddexp.")
+    if equals(torch.maximum(log_first + log_rest, log_second + log_share)):
+        wrong("the larger of the two is not their sum: use torch.logaddexp.")
+    if equals(log_second + log_share):
+        wrong(f"that is {second} alone. The sum has a second term, 1 - share times that of {first}.")
+    if equals(log_first + log_rest):
+        wrong(f"that is {first} alone. The sum has a second term, `share` times that of {second}.")
     if equals(expected.exp()):
         wrong("that is the probability itself; return its logarithm.")
     if not equals(expected):
