@@ -137,9 +137,12 @@ def test_proposals_are_warned_of_where_k_hat_applies():
 
 
 def test_a_sandwich_shows_how_far_apart_the_bounds_are_not_how_images_differ():
-    left, right = evidence_plots.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])).axes
+    left, middle, right = evidence_plots.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])).axes
     assert "4.00 ± 0.58" in title(left)
-    assert "0.50 ± 0.14" in title(right)
+    assert "0.50 ± 0.14" in title(middle)
+    gaps = torch.sort(BOUNDS[100][1] - BOUNDS[100][0], descending=True).values
+    assert [bar.get_height() for bar in right.patches] == pytest.approx(gaps.tolist())
+    assert f"half below {float(gaps.median()):.2g}" in title(right)
     upper, lower = (bar.lines[0].get_ydata() for bar in left.containers)
     assert upper == pytest.approx([2, 0.25])
     assert lower == pytest.approx([-2, -0.25])

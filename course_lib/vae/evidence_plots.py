@@ -122,7 +122,7 @@ def log_weights(log_w: Tensor) -> Figure:
     ax.axvspan(top + math.log(w[n_half - 1]), top, color=GREY, alpha=0.25, lw=0, label="these carry half of the sum")
     for value, style, colour, name in (
         (float(logs.mean()), "--", ORANGE, "mean: the ELBO"),
-        (top + math.log(w.mean()), "-", BLACK, "log of the mean: log p(x)"),
+        (top + math.log(w.mean()), "-", BLACK, "log of the mean: estimates log p(x)"),
         (top, ":", GREEN, "the largest"),
     ):
         ax.axvline(value, color=colour, ls=style, lw=1.8, label=f"{name}, {value:.2f}")
@@ -179,16 +179,14 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
 def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     """What different proposals make of the same images, with as many draws each; the first is the one to compare with.
 
-    Left, the mean of log p(x), with the error that each reports; middle, the effective sample size of each image;
-    right, for how many images k-hat warns.
+    Left, the difference in mean log p(x), with its error from the spread over images; middle, the effective sample size
+    of each image; right, for how many images k-hat warns.
     """
     fig, (left, middle, right) = new_figure(11, 1.5 + 0.42 * len(evidence), 3, sharey=True)
     reference, base = next(iter(evidence.items()))
     for y, found in enumerate(evidence.values()):
-        left.errorbar(
-            float((found.per_image - base.per_image).mean()), y, xerr=2 * found.mean.std_error,
-            fmt="o", color=BLUE, capsize=4,
-        )  # fmt: skip
+        gain = Estimate.from_values(_numbers(found.per_image - base.per_image))
+        left.errorbar(gain.value, y, xerr=2 * gain.std_error, fmt="o", color=BLUE, capsize=4)
         share = _numbers(found.ess) / found.n_samples
         middle.plot(share, np.full(len(share), y), "|", color=GREY, alpha=0.6, ms=9)
         middle.plot(np.median(share), y, "D", color=BLUE, ms=6)
@@ -216,7 +214,9 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
 
 
 def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference: Estimate | None = None) -> Figure:
-    """Mean lower and upper bounds on log p(x) of the same images, less the middle of the last pair, image by image.
+    """Lower and upper bounds on log p(x) of the same images.
+
+    Left and middle, their means, less the middle of the last pair, image by image; right, the last gap of each image.
 
     Args:
         xlabel: what the bounds depend on.
@@ -231,10 +231,10 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
     errors = around.std(-1, ddof=1) / math.sqrt(pairs.shape[-1])
     xs = list(bounds)
     gaps = [Estimate.from_values(upper - lower) for lower, upper in pairs]
-    fig, axes = new_figure(10, 3.7, 2)
+    fig, axes = new_figure(11, 3.7, 3)
     for ax, start, gap, when in (
-        (axes[0], 0, gaps[0], "Apart at first"),
-        (axes[1], len(xs) // 2, gaps[-1], "Close-up; apart at the end"),
+        (axes[0], 0, gaps[0], "Mean gap at first"),
+        (axes[1], len(xs) // 2, gaps[-1], "At the end"),
     ):
         shown = slice(start, None)
         ax.fill_between(xs[shown], *means[shown].T, color=GREY, alpha=0.2, lw=0)
@@ -251,6 +251,11 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
         ax.set_xlabel(xlabel)
         set_title(ax, f"{when}: {value_with_error(gap.value, gap.std_error)} nats")
     axes[0].set_ylabel("bound on log p(x), less the middle\nof the last two (nats per image)")
+    last = np.sort(pairs[-1, 1] - pairs[-1, 0])[::-1]
+    axes[2].bar(range(1, len(last) + 1), last, color=BLUE)
+    axes[2].axhline(0, color=BLACK, lw=0.8)
+    axes[2].set(xlabel="images, the widest gap first", ylabel="gap at the end (nats)")
+    set_title(axes[2], f"Image by image: half below {np.median(last):.2g}")
     _legend_below(fig, axes[0], 3)
     return fig
 
@@ -283,7 +288,7 @@ def annealing(
         estimate = float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
         outside = np.mean(logs < low)
         name = f"{n} step{'s' if n > 1 else ''}: log of the mean {estimate:.2f}"
-        name += f" ({outside:.0%} further left)" if outside >= 0.005 else ""
+        name += f" ({outside:.0%} below {low:.0f})" if outside >= 0.005 else ""
         right.hist(logs, bins=60, range=(low, high), histtype="step", lw=1.8, ls=style, color=colour, label=name)
     right.axvline(exact, color=BLACK, lw=1.2, label=f"log p(x), exact: {exact:.2f}")
     right.set(xlabel="log-weight (nats)", ylabel="chains")
