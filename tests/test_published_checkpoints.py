@@ -14,6 +14,7 @@ NAMES = sorted(path.stem for path in PUBLISHED.glob("*.safetensors"))
 # Beside the repository, on machines without a network.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 N_TEST_IMAGES = {"mnist": 10_000, "digits": 300}
+N_VALIDATION_IMAGES = {"mnist": 10_000, "digits": 200}
 N_TRAIN_IMAGES = {"mnist": 10_000, "digits": 1_297}
 
 
@@ -51,6 +52,8 @@ def test_the_card_tells_what_was_done_and_how_good_it_is(name):
     assert card["seconds"] > 0
     assert 1 <= card["epochs"] <= settings["epochs"]
     data, metrics = settings["data"], card["metrics"]
+    chosen_by = metrics["validation"]["log_likelihood"]
+    assert (chosen_by["n_samples"], chosen_by["n_images"]) == (settings["validation_samples"], N_VALIDATION_IMAGES[data])
     for found, n_samples, n_images in (
         (metrics["test"], 5_000, N_TEST_IMAGES[data]),
         (metrics["test"]["is_1000"], 1_000, N_TEST_IMAGES[data]),

@@ -396,6 +396,7 @@ class _Training:
             "value": record["validation"],
             "std_error_over_images": record["validation_std_error"],
             "n_samples": self.preset.validation_samples,
+            "n_images": len(self.validation),
         }
         return {
             "name": self.preset.name,
