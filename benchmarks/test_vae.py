@@ -15,6 +15,7 @@ from course_lib.training import build_model
 from course_lib.training.presets import PRESETS
 from course_lib.vae import VAE, log_likelihood
 from course_lib.vae.bounds import iwae_autograd
+from course_lib.vae.evidence import Precision
 
 N_SAMPLES, N_IMAGES = 5_000, 100
 torch.set_num_threads(PROCESSORS)
@@ -141,9 +142,15 @@ def test_log_likelihood_of_a_residual_network_encodes_once(show: Show) -> None:
     ours = log_likelihood(model, x, n_samples)
     assert ((anew() - ours.per_image).abs() < 8 * ours.std_error + 1e-3).all()  # they compute the same
     best = fastest(
-        {"encoding every sample anew": anew, "log_likelihood": lambda: log_likelihood(model, x, n_samples)}, 4
+        {
+            "encoding every sample anew": anew,
+            "log_likelihood": lambda: log_likelihood(model, x, n_samples),
+            # Not checked: a processor without such products is slower with them.
+            "log_likelihood in bfloat16": lambda: log_likelihood(model, x, n_samples, precision="bfloat16"),
+        },
+        rounds=4,
     )
-    slow, fast = best.values()
+    slow, fast, _ = best.values()
     show(
         f"log p(x) of {n_images} images with {n_samples:,} samples each, a residual network with flows",
         ["", "time", "log_likelihood = 1"],
@@ -162,32 +169,32 @@ def operations_of_a_sample(name: str) -> float:
     return counter.get_total_flops() / n_samples
 
 
-def operations_per_second(precision: str) -> float:
-    """Of a large product of matrices on the GPU, in what its models use: single precision, or TF32 for convolutions."""
-    a = torch.randn(8192, 8192, device="cuda")
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        seconds = fastest({"product": lambda: (a @ a, torch.cuda.synchronize())}, rounds=10)["product"]
-    finally:
-        torch.set_float32_matmul_precision(before)
+def operations_per_second(precision: Precision) -> float:
+    """Of a large product of matrices on the GPU."""
+    a = torch.randn(8192, 8192, device="cuda", dtype=getattr(torch, precision))
+    seconds = fastest({"product": lambda: (a @ a, torch.cuda.synchronize())}, rounds=10)["product"]
     return 2 * 8192**3 / seconds
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(
     "name, n_samples, precision, at_most",
-    [("mnist-iwae-k50", 5_000, "highest", 5), ("mnist-resnet", 1_000, "high", 60)],
+    [("mnist-iwae-k50", 5_000, "float32", 5), ("mnist-resnet", 1_000, "bfloat16", 60)],
 )
 def test_a_gpu_knows_log_p_of_10_000_images_soon(
-    name: str, n_samples: int, precision: str, at_most: float, show: Show
+    name: str, n_samples: int, precision: Precision, at_most: float, show: Show
 ) -> None:
     model, x = build_model(name).to("cuda").eval(), images(10_000).to("cuda")
-    log_likelihood(model, x[:1_000], n_samples)
-    seconds = fastest({name: lambda: log_likelihood(model, x, n_samples)}, rounds=2)[name]
+
+    def estimate(x: Tensor) -> None:
+        log_likelihood(model, x, n_samples, precision=precision)
+
+    estimate(x[:1_000])
+    seconds = fastest({name: lambda: estimate(x)}, rounds=2)[name]
     speed, ceiling = len(x) * n_samples * operations_of_a_sample(name) / seconds, operations_per_second(precision)
     show(
-        f"log p(x) of 10,000 images with {n_samples:,} samples each, {name}, {torch.cuda.get_device_name()}",
+        f"log p(x) of 10,000 images with {n_samples:,} samples each, {name}, {precision}, "
+        f"{torch.cuda.get_device_name()}",
         ["", "time", "TFLOP/s", "matrix product = 1"],
         [["log_likelihood", f"{seconds:.1f} s", f"{speed / 1e12:.1f}", f"{speed / ceiling:.2f}"]],
     )

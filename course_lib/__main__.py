@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--n-images", type=int, help="only the first so many images (default: all)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     evaluate.add_argument(
+        "--precision", default="float32", help="of the decoder: float32, or bfloat16, for speed (default: float32)"
+    )
+    evaluate.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)"
     )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
@@ -184,10 +187,11 @@ def _evaluate(options: argparse.Namespace) -> int:
             n_samples=options.n_samples,
             n_images=options.n_images,
             seed=options.seed,
+            precision=options.precision,
             progress=True,
             keep=keep,
         )
-        found = metrics(model, evidence) | {"seconds": round(keep.seconds, 1)}
+        found = metrics(model, evidence) | {"precision": options.precision, "seconds": round(keep.seconds, 1)}
         if not processes.is_first():
             return 0
         if options.save:

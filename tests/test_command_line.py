@@ -189,6 +189,7 @@ def test_evaluate_prints_one_json_object_and_saves_it_when_asked(tiny_preset, tm
         found[split] = json.loads(said.out)
         assert said.out.count("\n") == 1
         assert (found[split].pop("name"), found[split].pop("split")) == ("tiny", split)
+        assert found[split]["precision"] == "float32"
     for name in ("elbo", "log_likelihood"):
         assert found["test"][name].keys() >= {"value", "std_error", "n_samples", "n_images"}
     card = json.loads(weights.with_suffix(".json").read_text())
@@ -308,6 +309,7 @@ def test_to_resume_says_when_it_starts_anew_and_when_all_is_done(tiny_preset, tm
         (["evaluate", "./done", "--n-images", "0"], "n_images must be between 1 and 300; got 0"),
         (["evaluate", "./done", "--n-samples", "1"], "an error needs at least 2 samples"),
         (["evaluate", "./done", "--seed", "-1"], "seed must be a whole number of at least 0; got -1"),
+        (["evaluate", "./done", "--precision", "int8"], "precision must be one of float32, bfloat16; got 'int8'"),
         (["evaluate", "./done", "--device", "tpu"], "there is no device 'tpu'"),
     ],
     ids=" ".join,

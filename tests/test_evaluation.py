@@ -163,7 +163,16 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(model, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"n_samples": 11}, {"n_images": 34}, {"split": "validation"}, {"model": GREY}], ids=list
+    "other",
+    [
+        {"seed": 1},
+        {"n_samples": 11},
+        {"n_images": 34},
+        {"split": "validation"},
+        {"precision": "bfloat16"},
+        {"model": GREY},
+    ],
+    ids=list,
 )
 def test_what_is_kept_of_another_evaluation_is_not_mixed_in(other, tmp_path, monkeypatch, ten_at_once):
     interrupting(monkeypatch, after=2)

@@ -355,6 +355,7 @@ def test_progress_shows_on_a_screen_when_asked_for(monkeypatch):
         ({"seed": 0.5}, "seed must be a whole number of at least 0; got 0.5"),
         ({"seed": None}, "seed must be a whole number of at least 0; got None"),
         ({"first_image": -1}, "first_image must be a whole number of at least 0; got -1"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(how, told):

@@ -4,11 +4,13 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from course_lib.training import PRESETS, Preset, load_checkpoint
 from course_lib.training.checkpoints import PUBLISHED
 from course_lib.training.evaluation import evaluate
+from course_lib.vae import log_likelihood
 
 NAMES = sorted(path.stem for path in PUBLISHED.glob("*.safetensors"))
 # Beside the repository, on machines without a network.
@@ -53,7 +55,10 @@ def test_the_card_tells_what_was_done_and_how_good_it_is(name):
     assert 1 <= card["epochs"] <= settings["epochs"]
     data, metrics = settings["data"], card["metrics"]
     chosen_by = metrics["validation"]["log_likelihood"]
-    assert (chosen_by["n_samples"], chosen_by["n_images"]) == (settings["validation_samples"], N_VALIDATION_IMAGES[data])
+    assert (chosen_by["n_samples"], chosen_by["n_images"]) == (
+        settings["validation_samples"],
+        N_VALIDATION_IMAGES[data],
+    )
     for found, n_samples, n_images in (
         (metrics["test"], 5_000, N_TEST_IMAGES[data]),
         (metrics["test"]["is_1000"], 1_000, N_TEST_IMAGES[data]),
@@ -93,3 +98,16 @@ def test_the_first_test_images_agree_with_the_card(name, monkeypatch):
     assert abs(found.mean_elbo[0] - card["metrics"]["test"]["elbo"]["value"]) < 4 * error
     # With fewer samples the bound is lower: between the ELBO and what the card says.
     assert found.mean_elbo[0] < found.per_image.mean() < card["metrics"]["test"]["log_likelihood"]["value"] + 4 * error
+
+
+@pytest.mark.parametrize("name", ["mnist-dense", "mnist-iwae-2layer-k50", "mnist-small-resnet", "digits-mixture"])
+def test_a_decoder_in_bfloat16_moves_the_result_by_less_than_its_error(name):
+    model, _ = load_checkpoint(name)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        images = model.sample_conditional(model.sample_prior(20, generator), generator)
+    exact = log_likelihood(model, images, 1_000)
+    rounded = log_likelihood(model, images, 1_000, precision="bfloat16")
+    # Of the same z, so that nothing but the rounding is between them.
+    assert (rounded.per_image - exact.per_image).abs().max() > 0
+    assert abs(rounded.mean.value - exact.mean.value) < exact.mean.std_error

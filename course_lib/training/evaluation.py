@@ -20,7 +20,7 @@ from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import processes
 from course_lib.training.checkpoints import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import images_at_once
+from course_lib.vae.evidence import Precision, images_at_once
 
 __all__ = ["Kept", "evaluate", "images_for", "metrics", "with_new"]
 
@@ -54,6 +54,7 @@ def evaluate(
     n_samples: int = 5_000,
     n_images: int | None = None,
     seed: int = 0,
+    precision: Precision = "float32",
     progress: bool = False,
     keep: Kept | None = None,
 ) -> Evidence:
@@ -68,6 +69,7 @@ def evaluate(
         n_samples: draws of z for each image.
         n_images: only the first so many images.
         seed: of the draws of z.
+        precision: see `log_likelihood`.
         progress: show a progress bar.
         keep: where what is finished is kept once a minute, and gone on from. It is yours to remove.
 
@@ -83,7 +85,7 @@ def evaluate(
     if not least <= n_images <= len(images):
         raise ValueError(f"n_images must be between {least:,} and {len(images):,}; got {n_images:,}.")
     mine = processes.my_part(n_images)
-    run = _Evaluation(model, images[mine], mine.start, n_samples, seed, keep)
+    run = _Evaluation(model, images[mine], mine.start, n_samples, seed, precision, keep)
     silent = None if progress and processes.is_first() else True
     try:
         with tqdm(total=len(run.images), initial=run.n_done, unit=" images", disable=silent) as bar:
@@ -98,17 +100,25 @@ class _Evaluation:
     """One process's part of an evaluation under way: its images, and what has been found of the first of them."""
 
     def __init__(
-        self, model: LatentVariableModel, images: Tensor, first: int, n_samples: int, seed: int, keep: Kept | None
+        self,
+        model: LatentVariableModel,
+        images: Tensor,
+        first: int,
+        n_samples: int,
+        seed: int,
+        precision: Precision,
+        keep: Kept | None,
     ) -> None:
-        self.model, self.images, self.first, self.n_samples, self.seed = model, images, first, n_samples, seed
+        self.model, self.images, self.first = model, images, first
+        self.n_samples, self.seed, self.precision = n_samples, seed, precision
         # Several times what the model takes at once, so that starting and stopping cost nothing.
         self.at_once = 10 * images_at_once(model, n_samples)
         self.keep, self.n_done, self.saved_at = keep, 0, time.monotonic()
         self.found: Evidence | None = None
         if keep is not None:
             self.file = keep.path.with_name(f"{keep.path.name}-{first}")
-            # Of other weights, images or draws it would not fit to the rest.
-            self.key = [_sha256([*model.state_dict().values(), images]), first, n_samples, seed]
+            # Of other weights, images, draws or roundings it would not fit to the rest.
+            self.key = [_sha256([*model.state_dict().values(), images]), first, n_samples, seed, precision]
             if self.file.is_file():
                 self._restore(keep)
 
@@ -116,7 +126,10 @@ class _Evaluation:
         """Evaluate the next images, and return how many they were."""
         started = time.monotonic()
         some = self.images[self.n_done : self.n_done + self.at_once].to(next(self.model.parameters()).device)
-        self._add(log_likelihood(self.model, some, self.n_samples, self.seed, first_image=self.first + self.n_done))
+        number = self.first + self.n_done
+        self._add(
+            log_likelihood(self.model, some, self.n_samples, self.seed, precision=self.precision, first_image=number)
+        )
         if self.keep is not None:
             self.keep.seconds += time.monotonic() - started
             if time.monotonic() - self.saved_at > _SAVE_EVERY:

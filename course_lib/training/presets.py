@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.vae import VAE, DeepVAE, LatentVariableModel, TwoLayerVAE
 from course_lib.vae.bounds import GRADIENTS
+from course_lib.vae.evidence import Precision
 
 __all__ = ["PRESETS", "Preset", "build_model", "flops_per_image", "preset_named", "summary"]
 
@@ -43,7 +44,7 @@ class Preset:
         kl_warm_up: epochs during which the weight of log p(z) - log q(z|x) grows from near 0 to 1.
         largest_gradient: longer gradients are cut to this length, which a flow may need now and then; 0 for no limit.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated; 0 for none.
-        precision: ``"bfloat16"`` for the matrix products of training (evaluation is in float32), or ``"float32"``.
+        precision: ``"bfloat16"`` for the matrix products of training (validation is in float32), or ``"float32"``.
         stored: what the checkpoint keeps of each weight, ``"float32"`` or ``"float16"``, for half the size. Weights are
             rounded before they are validated, so that what is measured is what is stored.
         validate_every: epochs between two evaluations of the validation set; the best weights by it are kept.
@@ -66,7 +67,7 @@ class Preset:
     kl_warm_up: int = 0
     largest_gradient: float = 0.0
     ema: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     stored: Literal["float32", "float16"] = "float32"
     validate_every: int = 1
     validation_samples: int = 50
@@ -79,7 +80,7 @@ class Preset:
             "gradient": tuple(GRADIENTS),
             "optimizer": ("adam", "adamax"),
             "schedule": ("constant", "cosine"),
-            "precision": ("float32", "bfloat16"),
+            "precision": get_args(Precision),
             "stored": ("float32", "float16"),
         }.items():
             if getattr(self, name) not in allowed:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
 from course_lib.vae.proposals import Proposal, encoder
 
-__all__ = ["Evidence", "log_likelihood"]
+__all__ = ["Evidence", "Precision", "log_likelihood"]
+
+Precision = Literal["float32", "bfloat16"]
 
 # The draws of an image must not depend on memory or device, so they come in pieces of this size everywhere.
 _SAMPLES_AT_ONCE = 1_000
@@ -139,6 +142,7 @@ def log_likelihood(
     seed: int = 0,
     *,
     proposal: Proposal = encoder,
+    precision: Precision = "float32",
     first_image: int = 0,
     progress: bool = False,
 ) -> Evidence:
@@ -152,12 +156,14 @@ def log_likelihood(
         n_samples: draws of z for each image; 2 at least, for an error.
         seed: of the draws, at least 0.
         proposal: where z is drawn; see `course_lib.vae.proposals`.
+        precision: of the matrix products in p(x, z). ``"bfloat16"`` is faster on processors that are made for it; z,
+            q(z|x) and all sums keep their precision. Its rounding acts as noise in log p(x, z).
         first_image: the number that ``x[0]`` has among all images, for a part of a data set.
         progress: show a progress bar.
 
     Raises:
-        ValueError: ``n_samples`` below 2, a negative seed, ``x`` no batch of images for this model, or the model's
-            weights are not finite.
+        ValueError: ``n_samples`` below 2, a negative seed, an unknown precision, ``x`` no batch of images for this
+            model, or the model's weights are not finite.
 
     Source: Burda et al. 2016, section 5; Owen, section 9.2, for the error.
     """
@@ -166,6 +172,8 @@ def log_likelihood(
     for name, number in {"seed": seed, "first_image": first_image}.items():
         if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
             raise ValueError(f"{name} must be a whole number of at least 0; got {number!r}.")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}; got {precision!r}.")
     x = model.checked_images(x)
     block = images_at_once(model, n_samples)
     # All of the result at once: pieces of it, kept between the blocks' much larger arrays, would leave holes in memory
@@ -174,7 +182,7 @@ def log_likelihood(
     with torch.inference_mode(), tqdm(total=len(x), unit=" images", disable=None if progress else True) as bar:
         for start in range(0, len(x), block):
             images = x[start : start + block]
-            whole.fill(start, _evidence(model, images, proposal, n_samples, seed, first_image + start))
+            whole.fill(start, _evidence(model, images, proposal, precision, n_samples, seed, first_image + start))
             bar.update(len(images))
     return whole
 
@@ -198,6 +206,7 @@ def _evidence(
     model: LatentVariableModel,
     x: Tensor,
     proposal: Proposal,
+    precision: Precision,
     n_samples: int,
     seed: int,
     first_image: int,
@@ -211,7 +220,8 @@ def _evidence(
     largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
         z, log_q = q.rsample_and_log_prob(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
-        log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
         log_w = in_double(log_p - log_q)
         if not start:
             first = log_w.mean(0)
