@@ -68,6 +68,7 @@ def test_the_card_tells_what_was_done_and_how_good_it_is(name):
             assert number["value"] < 0 < number["std_error"]
             assert (number["n_samples"], number["n_images"]) == (n_samples, n_images)
         assert found["elbo"]["value"] < found["log_likelihood"]["value"]
+        assert found["precision"] == "float32"
         assert ("binarization_seed" in found) == (model.levels == 2)
 
 
