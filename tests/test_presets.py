@@ -7,10 +7,13 @@ from collections import defaultdict
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from course_lib import datasets
 from course_lib.training import PRESETS, Preset, build_model
 from course_lib.training.presets import flops_per_image, preset_named, summary
+from course_lib.vae.bounds import GRADIENTS
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar10-sample": (3, 32, 32)}
 LEVELS = {"digits": 17, "mnist": 256, "cifar10": 256, "cifar10-sample": 256}
@@ -23,6 +26,27 @@ def test_every_preset_builds_a_model_of_its_images(preset):
     assert log_w.shape == (3, 2)
     assert log_w.isfinite().all()
     assert model.levels in (2, LEVELS[preset.data])
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses what a GPU would: arrays of two devices in one operation."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        given = tree_leaves((arguments, keywords))
+        devices = {one.device.type for one in given if isinstance(one, torch.Tensor) and one.ndim}
+        assert len(devices) <= 1, f"{operation} of tensors on {devices}"
+        return operation(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_step_of_every_preset_stays_on_one_device(preset):
+    """On torch's device without memory, which like a GPU is not the one where tensors are made by default."""
+    model = build_model(preset).to("meta")
+    x = torch.empty(10, model.data_dim, device="meta")
+    optimizer = torch.optim.Adam(model.parameters())
+    with OneDevice():
+        (-GRADIENTS[preset.gradient](model, x, preset.k).mean()).backward()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
