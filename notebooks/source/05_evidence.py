@@ -177,15 +177,15 @@ evidence_plots.mass_functions(
 # would spend on each.
 
 # %%
-grey_evidence = {n: log_likelihood(m, digits.test, 500) for n, m in grey_models.items()}
+grey_evidence = {n: log_likelihood(m, digits.test, 200) for n, m in grey_models.items()}
 print(f"uniform guessing            {math.log2(17):.2f} bits per dimension")
 for name, found in grey_evidence.items():
     train = grey_cards[name]["metrics"]["train"]["log_likelihood"]["value"]
     print(
-        f"{name:15} {found.per_image.mean():.0f} nats, {found.bits_per_dim:.2f} bits",
+        f"{name:15} {found.per_image.mean():.1f} nats, {found.bits_per_dim:.2f} bits",
         end="",
     )
-    print(f" per dimension; {train:.0f} nats on the images it was trained on")
+    print(f" per dimension; {train:.1f} nats on the images it was trained on")
 evidence_plots.paired_differences(
     {n: grey_evidence[n].per_image for n in names}, reference="digits-mixture"
 )
@@ -630,7 +630,7 @@ check.bounds_from_chains(bounds_from_chains)
 # In double precision: in single, rounding would now and then decide whether a move is accepted.
 grey, bits = (load_checkpoint(name)[0].double() for name in ["digits-mixture", "mnist-vae"])
 both_ways = {
-    n: bidirectional_bounds(grey, 20, n_steps=n, n_chains=4) for n in [10, 30, 100, 300]
+    n: bidirectional_bounds(grey, 20, n_steps=n, n_chains=4) for n in [10, 50, 300]
 }
 by_encoder = log_likelihood(grey, both_ways[10].images, 2_000)
 evidence_plots.sandwich(
