@@ -7,8 +7,7 @@ from collections import defaultdict
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from tiny_trainings import OneDevice
 
 from course_lib import datasets
 from course_lib.training import PRESETS, Preset, build_model
@@ -26,16 +25,6 @@ def test_every_preset_builds_a_model_of_its_images(preset):
     assert log_w.shape == (3, 2)
     assert log_w.isfinite().all()
     assert model.levels in (2, LEVELS[preset.data])
-
-
-class OneDevice(TorchDispatchMode):
-    """Refuses what a GPU would: arrays of two devices in one operation."""
-
-    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
-        given = tree_leaves((arguments, keywords))
-        devices = {one.device.type for one in given if isinstance(one, torch.Tensor) and one.ndim}
-        assert len(devices) <= 1, f"{operation} of tensors on {devices}"
-        return operation(*arguments, **(keywords or {}))
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)

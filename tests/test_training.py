@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_trainings import VARIANTS, are_equal, log_of, result_of, tiny
+from tiny_trainings import VARIANTS, OneDevice, are_equal, log_of, result_of, tiny
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib import datasets
 from course_lib.training import PRESETS, load_checkpoint, loop, processes, train
@@ -270,16 +269,6 @@ def test_a_gradient_longer_than_the_limit_is_cut_to_it_and_a_shorter_one_is_left
     torch.testing.assert_close(gradient_of_first_step(length / 10), whole / 10)
 
 
-class _NoWait(TorchDispatchMode):
-    """Refuses what makes a device wait for numbers of the CPU; reading its own is refused by "meta" itself."""
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        result = function(*arguments, **(keywords or {}))
-        if function.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and result.is_meta:
-            assert all(a.is_meta for a in arguments if isinstance(a, torch.Tensor)), "a copy from the CPU"
-        return result
-
-
 @pytest.mark.parametrize("name", ["all at once", "two layers", *DEEP_VARIANTS])
 def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
     """On the device "meta" there are no numbers, so that no step that looks at one could be taken there."""
@@ -288,7 +277,7 @@ def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     run = _Training(ALL_VARIANTS[name], tmp_path, meta, False, None)
     run._order(0)  # the one copy in an epoch
-    with _NoWait():
+    with OneDevice():
         for _ in range(3):
             run.take_step()
     assert run.bounds[-1].is_meta

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from course_lib.training import Preset
 
@@ -58,3 +60,18 @@ def are_equal(one: tuple, other: tuple) -> bool:
     *a, state_a = one
     *b, state_b = other
     return a == b and state_a.keys() == state_b.keys() and all(state_a[n].equal(state_b[n]) for n in state_a)
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses what a GPU would refuse or wait for: arrays of two devices in one operation, and copies from the CPU.
+
+    To look at a number is refused by the device "meta" itself.
+    """
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        result = operation(*arguments, **(keywords or {}))
+        is_copy = operation.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        tensors = [one for one in tree_leaves((arguments, keywords, result)) if isinstance(one, torch.Tensor)]
+        devices = {one.device.type for one in tensors if one.ndim or is_copy}
+        assert len(devices) <= 1, f"{operation} of tensors on {devices}"
+        return result
