@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
+from course_lib.vae import iwae_bound
 
 __all__ = [
     "bits_per_dim", "bounds_from_chains", "diluted", "divergence_from_prior", "five_colleagues",
@@ -188,7 +189,7 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
     log_c = torch.tensor([-1.9, -0.4, -1.6, -2.5, -0.3, -1.2], dtype=torch.float64)
     k = len(log_w)
     weight = torch.softmax(log_w, 0)
-    average, log_p_x = (weight * log_c).sum(), _log_mean_exp(log_w)
+    average, log_p_x = (weight * log_c).sum(), iwae_bound(log_w)
     expected = average - log_p_x
     got = _tensor(answer(log_w.clone(), log_c.clone())).double()
     if got.numel() != 1:
@@ -280,11 +281,11 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     def equals(*mistakes: Tensor) -> bool:
         return any(matches(got, mistake, 1e-5) for mistake in mistakes)
 
-    if equals(_log_mean_exp(log_w)):
+    if equals(iwae_bound(log_w)):
         wrong("that is the lower bound: the true z is not in it.")
     if equals(log_w_true):
         wrong("that is the upper bound for k = 1. Average it with the weights of k - 1 draws: the bound gets tighter.")
-    if equals(_log_mean_exp(added)):
+    if equals(iwae_bound(added)):
         wrong(
             "an upper bound, and a good one, but of k + 1 draws. The lower bound beside it has k: let the true z take "
             "the place of one draw."
@@ -295,11 +296,11 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
         wrong("the log of the sum is not the log of the mean: subtract log k.")
     if equals(added.mean(0), *[each.mean(0) for each in sets]):
         wrong("that is the mean of the logs, which may lie on either side. Take the log of the mean weight.")
-    if equals(*[_log_mean_exp(each).exp() for each in sets]):
+    if equals(*[iwae_bound(each).exp() for each in sets]):
         wrong("that is the mean weight itself; return its logarithm.")
-    if equals(*[_log_mean_exp(with_true_in(chosen)) for chosen in (log_w.argmin(0), log_w.argmax(0))]):
+    if equals(*[iwae_bound(with_true_in(chosen)) for chosen in (log_w.argmin(0), log_w.argmax(0))]):
         wrong("any draw may make room, but not one chosen by its weight: the draws that stay must be plain draws of q.")
-    bounds = torch.stack([_log_mean_exp(each) for each in sets])
+    bounds = torch.stack([iwae_bound(each) for each in sets])
 
     def closest_to(found: Tensor) -> Tensor:
         """For each image, the bound with the true z in that place which comes closest."""
@@ -330,13 +331,13 @@ def bounds_from_chains(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     if not isinstance(got, Sequence | Tensor) or len(got) != 2:
         wrong("return two, the lower bounds and the upper ones, with a number for each image.")
     lower, upper = (_tensor(each).double() for each in got)
-    at_least, at_most = _log_mean_exp(forward), -_log_mean_exp(backward)
+    at_least, at_most = iwae_bound(forward), -iwae_bound(backward)
     if matches(lower, at_most, 1e-5) and matches(upper, at_least, 1e-5):
         wrong("the two are swapped: the lower bound is that of the forward chains.")
     _check_chains(lower, forward, 1.0, "lower", "a forward weight has the mean p(x)")
     if matches(upper, -at_most, 1e-5):
         wrong("the upper bound: the sign. The mean of the reciprocals is 1 / p(x), whose log is -log p(x).")
-    if matches(upper, _log_mean_exp(-backward), 1e-5):
+    if matches(upper, iwae_bound(-backward), 1e-5):
         wrong(
             "the upper bound: on the way back it is the reciprocals whose mean is known, 1 / p(x), and not the weights "
             "themselves. Average those, and then take minus the log."
@@ -351,7 +352,7 @@ def bounds_from_chains(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def _check_chains(got: Tensor, logs: Tensor, sign: float, which: str, known: str) -> None:
     """End the check unless ``got`` is the log of the mean over chains of exp(logs), with that sign."""
     chains, images = logs.shape
-    expected = sign * _log_mean_exp(logs)
+    expected = sign * iwae_bound(logs)
     if got.shape == (chains,):
         wrong(f"the {which} bound: that averages over the images. The chains are axis 0.")
     if got.shape != (images,):
@@ -471,10 +472,6 @@ def _furthest(got: Tensor, expected: Tensor) -> int:
 def _mixed(log_first: Tensor, log_second: Tensor, share: float) -> Tensor:
     """Log of (1 - share) first + share second."""
     return torch.logaddexp(log_first + math.log1p(-share), log_second + math.log(share))
-
-
-def _log_mean_exp(log_w: Tensor) -> Tensor:
-    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
 
 
 def _tensor(answer: object) -> Tensor:

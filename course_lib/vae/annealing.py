@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +39,8 @@ from course_lib.vae.bounds import iwae_bound
 from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.evidence import Evidence, in_double
 from course_lib.vae.hamiltonian import Path, move, noise_of_moves, refreshed
-from course_lib.vae.models import LatentVariableModel, checked_count
+from course_lib.vae.models import LatentVariableModel
+from course_lib.vae.networks import checked_count
 
 __all__ = ["AnnealedEvidence", "BidirectionalBounds", "annealed_importance_sampling", "bidirectional_bounds"]
 
@@ -215,7 +216,7 @@ def annealed_importance_sampling(
         n_steps, n_chains, seed, start, schedule, n_leapfrog, step_size, target_acceptance, momentum_refreshment
     )
     x = model.checked_images(x)
-    (forward,) = _run(model, x, how, _not_negative("first_image", first_image), progress)
+    (forward,) = _run(model, x, how, checked_count("first_image", first_image, least=0), progress)
     return _evidence(forward, how, x.shape[1])
 
 
@@ -292,7 +293,7 @@ class _Annealing:
             checked_count(name, getattr(self, name))
         if self.n_chains < 2:
             raise ValueError("an error needs at least 2 chains; got n_chains = 1.")
-        _not_negative("seed", self.seed)
+        checked_count("seed", self.seed, least=0)
         for name, choices in {"start": ("prior", "encoder"), "schedule": ("sigmoid", "linear")}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}; got {getattr(self, name)!r}.")
@@ -314,12 +315,6 @@ class _Annealing:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _not_negative(name: str, number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0; got {number!r}.")
-    return int(number)
 
 
 # A chain

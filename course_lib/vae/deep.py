@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from course_lib.vae.models import (
     LatentVariableModel,
     Posterior,
     encoded_gaussian,
+    logits_of_mean,
     standard_normal,
 )
 from course_lib.vae.networks import PAIRS, checked_count
@@ -122,8 +122,7 @@ class DeepVAE(LatentVariableModel):
         for name, size in {**sizes, **dict(zip(("channels", "height", "width"), shape, strict=True))}.items():
             checked_count(name, size)
         for name, steps in {"posterior_flows": posterior_flows, "prior_flows": prior_flows}.items():
-            if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
-                raise ValueError(f"{name} must be a whole number of at least 0; got {steps!r}.")
+            checked_count(name, steps, least=0)
         channels, height, width = shape
         self.shape = channels, height, width
         self.data_dim, self.latent_dim, self.levels = math.prod(shape), latent_dim, levels
@@ -187,7 +186,7 @@ class DeepVAE(LatentVariableModel):
         mean = images.mean(0)
         with torch.no_grad():
             if self.likelihood == "bernoulli":
-                self.bias[:, 0] = mean.clamp(1e-3, 1 - 1e-3).logit()
+                self.bias[:, 0] = logits_of_mean(images)
             elif self.likelihood == "categorical":
                 level = (images * (self.levels - 1)).round().long()
                 counts = torch.zeros(self.levels, *self.shape, device=images.device, dtype=images.dtype)

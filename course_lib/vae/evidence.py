@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +19,7 @@ from tqdm.auto import tqdm
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
 from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
+from course_lib.vae.networks import checked_count
 from course_lib.vae.proposals import Proposal, encoder
 
 __all__ = ["Evidence", "Precision", "log_likelihood"]
@@ -170,8 +170,7 @@ def log_likelihood(
     if checked_n_samples(n_samples) < 2:
         raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
     for name, number in {"seed": seed, "first_image": first_image}.items():
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-            raise ValueError(f"{name} must be a whole number of at least 0; got {number!r}.")
+        checked_count(name, number, least=0)
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}; got {precision!r}.")
     x = model.checked_images(x)
@@ -197,8 +196,9 @@ def _rows_at_once(model: LatentVariableModel) -> int:
     device = next(model.parameters()).device
     numbers = _NUMBERS_ON_CPU if device.type == "cpu" else _NUMBERS_ELSEWHERE
     if device.type == "cuda":
-        # Of what is free, a quarter, in numbers of four bytes.
-        numbers = torch.cuda.mem_get_info(device)[0] // 16
+        # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
     return max(1, numbers // model.numbers_per_sample)
 
 

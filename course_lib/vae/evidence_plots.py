@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from course_lib.estimates import PARETO_K_LIMIT, Estimate, value_with_error
+from course_lib.estimates import PARETO_K_LIMIT, Estimate, log_mean_exp, value_with_error
 from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, new_figure, set_title
 from course_lib.vae.evidence import Evidence
 from course_lib.vae.plots import LINES
@@ -122,7 +122,7 @@ def log_weights(log_w: Tensor) -> Figure:
     ax.axvspan(top + math.log(w[n_half - 1]), top, color=GREY, alpha=0.25, lw=0, label="these carry half of the sum")
     for value, style, colour, name in (
         (float(logs.mean()), "--", ORANGE, "mean: the ELBO"),
-        (top + math.log(w.mean()), "-", BLACK, "log of the mean: estimates log p(x)"),
+        (float(log_mean_exp(logs)), "-", BLACK, "log of the mean: estimates log p(x)"),
         (top, ":", GREEN, "the largest"),
     ):
         ax.axvline(value, color=colour, ls=style, lw=1.8, label=f"{name}, {value:.2f}")
@@ -285,7 +285,7 @@ def annealing(
     low, high = exact - 15, exact + 7
     for (n, (log_w, _)), style, colour in zip(walks.items(), LINES, CYCLE, strict=False):
         logs = _numbers(log_w)
-        estimate = float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
+        estimate = float(log_mean_exp(logs))
         outside = np.mean(logs < low)
         name = f"{n} step{'s' if n > 1 else ''}: log of the mean {estimate:.2f}"
         name += f" ({outside:.0%} below {low:.0f})" if outside >= 0.005 else ""

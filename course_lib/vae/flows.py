@@ -21,7 +21,8 @@ from zuko.nn import MaskedMLP
 from zuko.transforms import MonotonicAffineTransform
 
 from course_lib.vae.distributions import DiagonalGaussian, Generator, standard_normal_log_prob
-from course_lib.vae.models import Posterior, checked_count, checked_n_samples
+from course_lib.vae.models import Posterior, standard_normal
+from course_lib.vae.networks import checked_count
 
 __all__ = ["FlowPosterior", "FlowPrior", "InverseAutoregressiveFlow"]
 
@@ -188,11 +189,7 @@ class FlowPrior(nn.Module):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers."""
-        like = next(self.parameters())
-        noise = torch.randn(
-            (checked_n_samples(n), self.latent_dim), generator=generator, device=like.device, dtype=like.dtype
-        )
-        z, _ = self.steps(noise, inverse=True)
+        z, _ = self.steps(standard_normal(self, n, self.latent_dim, generator), inverse=True)
         return z
 
 

@@ -467,11 +467,17 @@ def _log_bits(x: Tensor, z: Tensor, decoder: nn.Module) -> Tensor:
     return bernoulli_log_prob(x.flatten(1), decoder[:-1](z), decoder[-1])
 
 
+def logits_of_mean(images: Tensor) -> Tensor:
+    """What a Bernoulli's logits are if each pixel of ``images`` ``[n, ...]`` is a one as often as on average."""
+    return images.mean(0).clamp(1e-3, 1 - 1e-3).logit()
+
+
 def _start_from_mean_image(decoder: Any, images: Tensor) -> None:
     with torch.no_grad():
-        decoder[-1].bias.copy_(images.flatten(1).mean(0).clamp(1e-3, 1 - 1e-3).logit())
+        decoder[-1].bias.copy_(logits_of_mean(images).flatten())
 
 
-def standard_normal(model: LatentVariableModel, n: int, dim: int, generator: torch.Generator | None) -> Tensor:
-    parameter = next(model.parameters())
+def standard_normal(module: nn.Module, n: int, dim: int, generator: torch.Generator | None) -> Tensor:
+    """Draw ``[n, dim]`` where the parameters of ``module`` are, and in their precision."""
+    parameter = next(module.parameters())
     return torch.randn((checked_n_samples(n), dim), generator=generator, device=parameter.device, dtype=parameter.dtype)

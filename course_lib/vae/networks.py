@@ -246,12 +246,12 @@ def _are_three(numbers: Any) -> bool:
     return isinstance(numbers, Sequence) and len(numbers) == 3
 
 
-def checked_count(name: str, number: Any) -> int:
-    """``number`` if it is a whole number of at least 1.
+def checked_count(name: str, number: Any, least: int = 1) -> int:
+    """``number`` if it is a whole number of at least ``least``.
 
     Raises:
         ValueError: it is not.
     """
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; got {number!r}.")
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {number!r}.")
     return int(number)

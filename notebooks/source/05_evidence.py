@@ -795,7 +795,7 @@ print(f"the table above spans {max(table) - min(table):.1f}")
 # python -m course_lib evaluate build/checkpoints/mnist-resnet.safetensors --precision bfloat16 --save
 # ```
 #
-# With `--precision bfloat16` the decoder's products keep 8 bits: several times faster on a GPU made for that. The
+# With `--precision bfloat16` the decoder's products keep 8 bits, which is faster on processors made for that. The
 # rounding is noise in the log-weights, small beside what the draws of $z$ leave.
 #
 # What does it cost? The arithmetic of training follows from the preset. A GPU that sustains $10^{14}$ operations a
