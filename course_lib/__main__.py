@@ -119,8 +119,8 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _run(_: argparse.Namespace) -> int:
-    from course_lib.notebooks import BUILD
-    from course_lib.notebooks.run import run, table
+    from course_lib.publishing import BUILD
+    from course_lib.publishing.run import run, table
 
     outcomes = run()
     print(f"\n{table(outcomes)}\n\nThe executed notebooks, also as web pages, are in {BUILD}.")
@@ -209,7 +209,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from course_lib.notebooks.build import build
+    from course_lib.publishing.build import build
 
     build(options.names)
     return 0

@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional
 
-from course_lib.vae import VAE, DeepVAE, LinearGaussianVAE, TwoLayerVAE
+from course_lib.vae import VAE, ImageVAE, LinearGaussianVAE, TwoLayerVAE
 
 EPSILON = torch.finfo(torch.float64).eps
 
@@ -55,7 +55,7 @@ def tiny_deep(likelihood="bernoulli", *, shape=(1, 2, 2), network="dense", seed=
     """A deep VAE of four pixels and two latent dimensions, no part of which is at its start, with a wide q."""
     sizes = {"dense": {"width": 6, "n_layers": 2}, "gated-conv": {"widths": (2, 3, 4)}, "resnet": {"widths": (2, 3, 4)}}
     torch.manual_seed(seed)
-    model = DeepVAE(
+    model = ImageVAE(
         shape,
         network,
         sizes[network],

@@ -14,8 +14,8 @@ from course_lib.estimates import Estimate, log_mean_exp, pareto_k
 from course_lib.training import load_checkpoint
 from course_lib.vae import LinearGaussianVAE, annealing
 from course_lib.vae.annealing import annealed_importance_sampling, bidirectional_bounds
-from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.hamiltonian import Path
+from course_lib.vae.noise import Purpose, keyed
 
 STARTS = ["prior", "encoder"]
 
@@ -274,7 +274,7 @@ def test_images_chains_and_purposes_have_draws_of_their_own():
         for seed in (0, 1)
         for purpose in range(1, 5)
     ]
-    generators.append([keyed_generator(torch.device("cpu"), 0, image) for image in range(5)])
+    generators.append([keyed(torch.device("cpu"), Purpose.EVIDENCE, 0, image) for image in range(5)])
     first = [float(torch.rand((), generator=one)) for each in generators for one in each]
     assert len(set(first)) == 45
     model = moved_linear()

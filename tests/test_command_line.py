@@ -17,8 +17,8 @@ from tiny_trainings import LEVELS, tiny
 from course_lib import doctor
 from course_lib.__main__ import main
 from course_lib.doctor import Check
-from course_lib.notebooks import build, run
-from course_lib.notebooks.run import Outcome
+from course_lib.publishing import build, run
+from course_lib.publishing.run import Outcome
 from course_lib.training import PRESETS, build_model, checkpoints, evaluation
 from course_lib.training.checkpoints import load_state, save_checkpoint
 from course_lib.training.presets import summary
@@ -203,7 +203,7 @@ def test_evaluate_prints_one_json_object_and_saves_it_when_asked(tiny_preset, tm
 @pytest.fixture
 def grey(tmp_path):
     """A checkpoint of a model of digits with all their levels, as untrained as can be."""
-    preset = tiny(model="DeepVAE", arguments=LEVELS, stored="float16")
+    preset = tiny(model="ImageVAE", arguments=LEVELS, stored="float16")
     path = tmp_path / "grey.safetensors"
     card = {"name": "grey", "settings": preset.settings(), "metrics": {}}
     save_checkpoint(path, build_model(preset), card, torch.float16)
@@ -223,7 +223,7 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
         taken.append(len(arguments[1]))
         return log_likelihood(*arguments, **keywords)
 
-    monkeypatch.setattr(evaluation, "images_at_once", lambda *_: 1)
+    monkeypatch.setattr(evaluation, "images_per_block", lambda *_: 1)
     monkeypatch.setattr(evaluation, "log_likelihood", interrupted)
     assert main(command) == 130
     said, kept = capsys.readouterr(), tmp_path / "grey.test-20.evaluation-0"
@@ -262,7 +262,7 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
 )
 def test_what_a_card_says_and_cannot_be_evaluated_is_one_sentence(settings, complaint, grey, capsys):
     settings = {"data": "digits", **settings}
-    preset = dataclasses.replace(tiny(model="DeepVAE"), data=settings.pop("data"), arguments={**LEVELS, **settings})
+    preset = dataclasses.replace(tiny(model="ImageVAE"), data=settings.pop("data"), arguments={**LEVELS, **settings})
     try:
         save_checkpoint(grey, build_model(preset), {"name": "grey", "settings": preset.settings(), "metrics": {}})
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ from course_lib.vae import Evidence, log_likelihood
 
 MODEL = build_model(tiny())
 # For grey levels as they are.
-GREY = build_model(tiny(model="DeepVAE", arguments=LEVELS))
+GREY = build_model(tiny(model="ImageVAE", arguments=LEVELS))
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -131,7 +131,7 @@ def interrupting(monkeypatch, after):
 
 @pytest.fixture
 def ten_at_once(monkeypatch):
-    monkeypatch.setattr(evaluation, "images_at_once", lambda *_: 1)
+    monkeypatch.setattr(evaluation, "images_per_block", lambda *_: 1)
 
 
 HOW = {"data": "digits", "n_samples": 10, "n_images": 35}
@@ -273,7 +273,7 @@ def test_a_model_of_other_images_is_one_sentence():
     ],
 )
 def test_a_model_of_other_shapes_or_levels_is_one_sentence(changes, complaint):
-    model = build_model(tiny(model="DeepVAE", arguments={**LEVELS, **changes}))
+    model = build_model(tiny(model="ImageVAE", arguments={**LEVELS, **changes}))
     with pytest.raises(ValueError, match=complaint):
         evaluate(model, "digits", n_samples=2)
 

@@ -21,8 +21,8 @@ from small_models import (
 
 from course_lib.estimates import Estimate, effective_sample_size, log_mean_exp, pareto_k, tail_length
 from course_lib.vae import VAE, Evidence, LinearGaussianVAE, evidence, log_likelihood
-from course_lib.vae.distributions import keyed_generator
-from course_lib.vae.evidence import images_at_once
+from course_lib.vae.evidence import images_per_block
+from course_lib.vae.noise import Purpose, keyed
 from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
 
 PROPOSALS = {
@@ -45,7 +45,7 @@ def slightly_moved(data_dim=5, latent_dim=2):
 
 def drawn_again(model, x, n_samples, seed=0, first_image=0):
     """All log-weights ``[n_samples, batch]`` that an estimate used, kept at once."""
-    generators = [keyed_generator(x.device, seed, first_image + image) for image in range(len(x))]
+    generators = [keyed(x.device, Purpose.EVIDENCE, seed, first_image + image) for image in range(len(x))]
     pieces = [min(1_000, n_samples - start) for start in range(0, n_samples, 1_000)]
     with torch.no_grad():
         return torch.cat([model.log_weights(x, piece, generators) for piece in pieces]).numpy()
@@ -207,12 +207,12 @@ def test_how_much_fits_into_memory_changes_nothing(monkeypatch, proposal):
     whole = log_likelihood(model, x, n, proposal=how)
     assert (sum(seen), max(seen)) == (7 * n, 7_000)
     for rows in (1, 999, 2_500):
-        monkeypatch.setattr(evidence, "_NUMBERS_ON_CPU", rows * model.numbers_per_sample)
+        monkeypatch.setattr(evidence, "_NUMBERS_ON_CPU", rows * model.floats_per_draw)
         seen.clear()
         assert_same(log_likelihood(model, x, n, proposal=how), whole)
         # Of every sample once, and never more than there is room for.
         assert (sum(seen), max(seen)) == (7 * n, min(rows, 2_000))
-        assert images_at_once(model, n) == max(1, rows // 1_000)
+        assert images_per_block(model, n) == max(1, rows // 1_000)
 
 
 @pytest.mark.parametrize("proposal", PROPOSALS)

@@ -7,8 +7,8 @@ import torch
 from scipy import stats
 from small_models import all_images, moved_linear, small_two_layer, small_vae
 
-from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.hamiltonian import Path, leapfrog, move, noise_of_moves, refreshed
+from course_lib.vae.noise import Purpose, keyed
 
 STARTS = ["prior", "encoder"]
 
@@ -37,7 +37,7 @@ def gaussian_path(start="prior", n_images=3, k=4_000, beta=0.7, seed=0):
 
 def moved(path, z, momentum, beta, step, n_moves, refreshment, seed=1):
     """Where so many moves lead, their momenta, and the mean probability of acceptance."""
-    generators = [keyed_generator(z.device, seed, image) for image in range(z.shape[1])]
+    generators = [keyed(z.device, Purpose.EVIDENCE, seed, image) for image in range(z.shape[1])]
     point, rates = path.at(z), []
     for kick, log_uniform in noise_of_moves(generators, n_moves, z):
         momentum = refreshed(momentum, kick, refreshment)

@@ -44,7 +44,7 @@ def test_the_refusal_of_torch_works():
     assert "ModuleNotFoundError: torch was asked for" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["course_lib.estimates", "course_lib.projects", "course_lib.notebooks.run"])
+@pytest.mark.parametrize("module", ["course_lib.estimates", "course_lib.projects", "course_lib.publishing.run"])
 def test_half_one_imports_without_torch(module):
     done = python(WITHOUT_TORCH + f"import {module}\nassert 'torch' not in sys.modules")
     assert done.returncode == 0, done.stderr

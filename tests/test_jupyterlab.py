@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from course_lib.notebooks import NOTEBOOKS
-from course_lib.notebooks.sources import has_tag
+from course_lib.publishing import NOTEBOOKS
+from course_lib.publishing.sources import has_tag
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "a-token-for-the-test"

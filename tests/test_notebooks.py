@@ -14,11 +14,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.estimates import COMPARISON_MIME
-from course_lib.notebooks import NOTEBOOKS, sources
-from course_lib.notebooks.build import build
-from course_lib.notebooks.execution import NotebookFailed
-from course_lib.notebooks.run import Outcome, run, table
-from course_lib.notebooks.storage import write_text
+from course_lib.publishing import NOTEBOOKS, sources
+from course_lib.publishing.build import build
+from course_lib.publishing.execution import NotebookFailed
+from course_lib.publishing.run import Outcome, run, table
 
 EXERCISE = """\
 # %% [markdown]
@@ -212,7 +211,7 @@ def test_an_interrupted_build_says_what_is_rebuilt_and_leaves_the_rest(tmp_path)
     write(tmp_path, "02_slow.py", slow)
     command = (
         "import functools, pathlib, sys\n"
-        "import course_lib.__main__, course_lib.notebooks.build as module\n"
+        "import course_lib.__main__, course_lib.publishing.build as module\n"
         "module.build = functools.partial(module.build, folder=pathlib.Path(sys.argv[1]))\n"
         "sys.exit(course_lib.__main__.main(['build']))"
     )
@@ -227,15 +226,6 @@ def test_an_interrupted_build_says_what_is_rebuilt_and_leaves_the_rest(tmp_path)
     assert process.returncode == 130
     assert complaints.strip() == "Interrupted. 2 of 4 notebooks are rebuilt, the others are as they were."
     assert (tmp_path / "02_slow.ipynb").read_bytes() == before
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "kept.txt"
-    write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \ud800")
-    assert path.read_text(encoding="utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 # Running

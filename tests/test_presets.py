@@ -139,7 +139,7 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
 @pytest.mark.parametrize(
     "field, value, complaint",
     [
-        ("model", "GAN", "model must be one of VAE, TwoLayerVAE, DeepVAE; got 'GAN'"),
+        ("model", "GAN", "model must be one of VAE, TwoLayerVAE, ImageVAE; got 'GAN'"),
         ("gradient", "exact", "gradient must be one of pathwise, .*; got 'exact'"),
         ("optimizer", "sgd", "optimizer must be one of adam, adamax; got 'sgd'"),
         ("schedule", "step", "schedule must be one of constant, cosine; got 'step'"),

@@ -29,7 +29,7 @@ PRESETS = {
     "one layer": tiny(k=3, kl_warm_up=1),
     "two layers": tiny(model="TwoLayerVAE", arguments=TWO_LAYERS, k=3),
     "average": tiny(ema=0.9, optimizer="adamax"),
-    "convolutions and flows": tiny(model="DeepVAE", arguments=DEEP, k=2, optimizer="adamax", epochs=1),
+    "convolutions and flows": tiny(model="ImageVAE", arguments=DEEP, k=2, optimizer="adamax", epochs=1),
 }
 # Each process trains in a folder of its own, which shows who writes, and evaluates a checkpoint that is there.
 DRIVER = """

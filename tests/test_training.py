@@ -34,7 +34,7 @@ GREY = {"shape": [1, 8, 8], "levels": 17, **DENSE, "likelihood": "logistic-mixtu
 def deep(arguments, **settings):
     """4 steps an epoch, images of bits unless told otherwise."""
     few = {"batch_size": 300, "epochs": 8, "validate_every": 4, "validation_samples": 2}
-    return tiny(model="DeepVAE", arguments={"shape": [1, 8, 8], **arguments}, **(few | settings))
+    return tiny(model="ImageVAE", arguments={"shape": [1, 8, 8], **arguments}, **(few | settings))
 
 
 DEEP_VARIANTS = {
@@ -272,8 +272,8 @@ def test_a_gradient_longer_than_the_limit_is_cut_to_it_and_a_shorter_one_is_left
 @pytest.mark.parametrize("name", ["all at once", "two layers", *DEEP_VARIANTS])
 def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
     """On the device "meta" there are no numbers, so that no step that looks at one could be taken there."""
-    meta, generator = torch.device("meta"), loop.keyed_generator
-    monkeypatch.setattr(loop, "keyed_generator", lambda where, *key: None if where == meta else generator(where, *key))
+    meta, generator = torch.device("meta"), loop.keyed
+    monkeypatch.setattr(loop, "keyed", lambda where, *key: None if where == meta else generator(where, *key))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     run = _Training(ALL_VARIANTS[name], tmp_path, meta, False, None)
     run._order(0)  # the one copy in an epoch
@@ -620,7 +620,7 @@ def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_pa
         ({"arguments": {}}, r"images must have shape \[batch, ...\] with 784 numbers an image; got \[1, 1, 8, 8\]"),
         ({"data": "letters"}, "there is no data set 'letters'"),
         (
-            {"model": "DeepVAE", "arguments": GREY | {"levels": 16}},
+            {"model": "ImageVAE", "arguments": GREY | {"levels": 16}},
             r"^the model is of 16 levels and digits has 17: choose other data\.$",
         ),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 from course_lib.estimates import Estimate
 from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
 from course_lib.projects import Project, Proposal, completion_law, late_projects, minimum_variance
-from course_lib.projects.completion_law import MAX_STATES
+from course_lib.projects.law import MAX_STATES
 
 __all__ = ["log_weights", "mended", "mixture_log_weights", "own_plan", "relative_variance", "second_moment"]
 

@@ -6,7 +6,7 @@ missing a deadline for a plan of any size; `scaled`, `cross_entropy`, `minimum_v
 to sample, and `late_projects` shows what a late project looks like.
 """
 
-from course_lib.projects.completion_law import CompletionLaw, completion_law, late_projects
+from course_lib.projects.law import CompletionLaw, completion_law, late_projects
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import Mixture, Proposal, cross_entropy, minimum_variance, mixture, scaled
 from course_lib.projects.simulation import conditional_monte_carlo, importance_sampling, monte_carlo

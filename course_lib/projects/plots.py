@@ -20,8 +20,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from course_lib.estimates import Estimate
-from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, PURPLE, new_figure, set_title
-from course_lib.projects.completion_law import CompletionLaw
+from course_lib.figures.style import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    HATCHES,
+    MARKERS,
+    ORANGE,
+    PURPLE,
+    new_figure,
+    set_title,
+)
+from course_lib.projects.law import CompletionLaw
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import scaled
 

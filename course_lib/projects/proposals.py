@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from course_lib.checks import fraction, positive_number, real_number, whole_number
 from course_lib.estimates import Estimate
-from course_lib.projects.arguments import finite_days, whole_number
-from course_lib.projects.completion_law import completion_law, late_projects
+from course_lib.projects.law import completion_law, late_projects
 from course_lib.projects.plan import Project
 
 __all__ = ["Mixture", "Proposal", "cross_entropy", "minimum_variance", "mixture", "scaled"]
@@ -169,8 +169,7 @@ def scaled(plan: Project, factor: float, tasks: Iterable[str] | None = None) -> 
     Raises:
         ValueError: an unknown task, or a factor that is not positive and finite.
     """
-    if not (factor > 0 and math.isfinite(factor)):
-        raise ValueError(f"the factor must be positive and finite; got {factor}.")
+    positive_number("the factor", factor)
     means = plan.means.copy()
     means[plan.task_indices(plan.tasks if tasks is None else tasks)] *= factor
     return Proposal(plan, means)
@@ -213,10 +212,11 @@ def cross_entropy(
 
     Source: Rubinstein 1997; de Boer, Kroese, Mannor and Rubinstein 2005, A tutorial on the cross-entropy method.
     """
-    n, deadline = whole_number("n", n, 100), finite_days("the deadline", deadline)
-    if not 0 < elite < 1:
-        raise ValueError(f"elite must lie between 0 and 1, such as 0.1; got {elite}.")
-    rng = np.random.default_rng(whole_number("the seed", seed, 0))
+    n, deadline = whole_number("n", n, least=100), real_number("the deadline", deadline, "days")
+    if math.isinf(deadline):
+        raise ValueError(f"the deadline must be finite; got {deadline}.")
+    fraction("elite", elite)
+    rng = np.random.default_rng(whole_number("the seed", seed, least=0))
     proposal = Proposal(plan, plan.means)
     level = -math.inf
     for _ in range(max_rounds):

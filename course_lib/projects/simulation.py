@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from course_lib.checks import real_number, whole_number
 from course_lib.estimates import Estimate, RunningEstimate
-from course_lib.projects.arguments import whole_number
-from course_lib.projects.completion_law import completion_law
+from course_lib.projects.law import completion_law
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import Mixture, Proposal
 
@@ -74,13 +74,14 @@ def importance_sampling(
         ValueError: as for `monte_carlo`, or the proposal belongs to another plan.
     """
     _check_same_plan(plan, proposal)
+    deadline = real_number("the deadline", deadline, "days")
 
     def late_log_weights(rng: np.random.Generator, n_draws: int) -> Floats:
         durations = proposal.draw(rng, n_draws)
         late = plan.completion_times(durations) >= deadline
         return proposal.log_weights(durations.T.compress(late, axis=1).T)
 
-    return _run(plan, deadline, late_log_weights, not proposal.is_nominal, n, seed, threads)
+    return _run(plan, late_log_weights, not proposal.is_nominal, n, seed, threads)
 
 
 def conditional_monte_carlo(
@@ -111,6 +112,7 @@ def conditional_monte_carlo(
 
     Source: Asmussen and Glynn 2007, Stochastic simulation, section V.4.
     """
+    deadline = real_number("the deadline", deadline, "days")
     always = [j for j, task in enumerate(plan.tasks) if _on_every_path(plan, task)]
     if not always:
         raise ValueError(
@@ -139,7 +141,7 @@ def conditional_monte_carlo(
             log_conditional = np.log(always_law.sf(deadline - plan.completion_times(durations)))
         return others.log_weights(durations) + log_conditional
 
-    return _run(plan, deadline, log_contributions, True, n, seed, threads)
+    return _run(plan, log_contributions, True, n, seed, threads)
 
 
 def _check_same_plan(plan: Project, proposal: Proposal | Mixture) -> None:
@@ -153,17 +155,14 @@ def _on_every_path(plan: Project, task: str) -> bool:
 
 def _run(
     plan: Project,
-    deadline: float,
     log_contributions: Callable[[np.random.Generator, int], Floats],
     weighted: bool,
     n: int,
     seed: int,
     threads: int | None,
 ) -> Estimate:
-    if math.isnan(deadline):
-        raise ValueError("the deadline is nan; it must be a number of days.")
-    n, seed = whole_number("n", n, 1), whole_number("the seed", seed, 0)
-    threads = _processors() if threads is None else whole_number("threads", threads, 1)
+    n, seed = whole_number("n", n), whole_number("the seed", seed, least=0)
+    threads = _processors() if threads is None else whole_number("threads", threads)
     chunk = max(1, _CHUNK_NUMBERS // len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:

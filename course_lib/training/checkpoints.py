@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from course_lib.files import write_atomically
 from course_lib.training.presets import Preset, build_model
 from course_lib.vae import LatentVariableModel
 
@@ -33,7 +32,6 @@ __all__ = [
     "save_card",
     "save_checkpoint",
     "save_state",
-    "write_atomically",
 ]
 
 CARD_VERSION = 1
@@ -112,7 +110,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
             f"{path} is not the file that its card describes: it is damaged or of another training; get both anew."
         )
     try:
-        model = build_model(Preset(**card["settings"]))
+        settings = card["settings"]
+        if settings["model"] == "DeepVAE":  # its name in cards of version 1
+            settings["model"] = "ImageVAE"
+        model = build_model(Preset(**settings))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{card_path} describes a model that this course cannot build ({_brief(error)}): update the course."
@@ -160,33 +161,6 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (no mapping)
     except (safetensors.SafetensorError, TypeError, KeyError, ValueError):
         raise ValueError(f"{path} is damaged, or no state of a training: remove it and start anew.") from None
-
-
-def write_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Replace files, so that whatever happens either the old or the new contents are there, whole.
-
-    All of them are written out before the first is put in its place: without space, or when killed, none changes.
-
-    Raises:
-        OSError: they cannot be written, for want of space for example.
-    """
-    # Names that the next try writes over: a process that is killed here leaves nothing behind for good.
-    drafts = {path: path.with_name(f".{path.name}.new") for path in contents}
-    try:
-        for path, draft in drafts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(draft, "wb") as file:
-                file.write(contents[path])
-                file.flush()
-                os.fsync(file.fileno())
-        for path, draft in drafts.items():
-            os.replace(draft, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path} ({error.strerror or error}); what was there before is unharmed.") from None
-    finally:
-        for draft in drafts.values():
-            with suppress(OSError):
-                draft.unlink()
 
 
 def _as_json(card: Mapping[str, Any]) -> bytes:

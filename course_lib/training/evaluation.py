@@ -20,7 +20,7 @@ from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import processes
 from course_lib.training.checkpoints import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision, images_at_once
+from course_lib.vae.evidence import Precision, images_per_block
 
 __all__ = ["Kept", "evaluate", "images_for", "metrics", "with_new"]
 
@@ -112,7 +112,7 @@ class _Evaluation:
         self.model, self.images, self.first = model, images, first
         self.n_samples, self.seed, self.precision = n_samples, seed, precision
         # Several times what the model takes at once, so that starting and stopping cost nothing.
-        self.at_once = 10 * images_at_once(model, n_samples)
+        self.at_once = 10 * images_per_block(model, n_samples)
         self.keep, self.n_done, self.saved_at = keep, 0, time.monotonic()
         self.found: Evidence | None = None
         if keep is not None:

@@ -25,14 +25,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from course_lib import datasets
+from course_lib.files import write_atomically
 from course_lib.training import processes
-from course_lib.training.checkpoints import load_state, save_checkpoint, save_state, write_atomically
+from course_lib.training.checkpoints import load_state, save_checkpoint, save_state
 from course_lib.training.evaluation import images_for
 from course_lib.training.presets import Preset, build_model
 from course_lib.vae import LatentVariableModel, log_likelihood
 from course_lib.vae.bounds import GRADIENTS
-from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.flows import InverseAutoregressiveFlow
+from course_lib.vae.noise import Part, Purpose, keyed
 from course_lib.vae.warm_up import warmed_up
 
 __all__ = ["choose_device", "tensorboard", "train"]
@@ -41,8 +42,6 @@ __all__ = ["choose_device", "tensorboard", "train"]
 _SAVE_EVERY = 60.0
 # Looking at the bound makes a GPU wait, so it is done once in so many steps.
 _LOOK_EVERY = 50
-# The seeds of a step's draws: unrelated streams for the order of the images, and for their bits and noise.
-_ORDER, _NOISE = 1, 2
 
 
 def train(
@@ -214,22 +213,20 @@ class _Training:
         """
         preset, (epoch, position) = self.preset, divmod(self.step, self.steps_per_epoch)
         batch = self._order(epoch)[position * preset.batch_size : (position + 1) * preset.batch_size]
-        generator = keyed_generator(self.device, preset.seed, _NOISE, self.step)
+        generator = keyed(self.device, Purpose.TRAINING_STEP, preset.seed, self.step)
         images = self.images[batch]
         if self.model.levels == 2:
             # Not datasets.binarize: its look at every pixel would make a GPU wait for the CPU at each step.
             images = (torch.rand(images.shape, generator=generator, device=self.device) < images).to(images.dtype)
-        x = images[processes.my_part(preset.batch_size)]
+        mine = processes.my_part(preset.batch_size)
+        x, noise = images[mine], Part(generator, preset.batch_size, mine)
         bound = warmed_up(GRADIENTS[preset.gradient], min(1.0, (epoch + 1) / (preset.kl_warm_up + 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         with _tensor_float_32(self.device):
-            with (
-                processes.same_noise_as_one(preset.batch_size),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"),
-            ):
-                value = bound(self.model, x, preset.k, generator).mean()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"):
+                value = bound(self.model, x, preset.k, noise).mean()
             (-value).backward()
         processes.average_gradients(self.model.parameters())
         if preset.largest_gradient:
@@ -382,7 +379,7 @@ class _Training:
     def _order(self, epoch: int) -> Tensor:
         """In which order this epoch takes the images."""
         if self.order_of is None or self.order_of[0] != epoch:
-            generator = keyed_generator(torch.device("cpu"), self.preset.seed, _ORDER, epoch)
+            generator = keyed(torch.device("cpu"), Purpose.ORDER_OF_IMAGES, self.preset.seed, epoch)
             self.order_of = epoch, torch.randperm(len(self.images), generator=generator).to(self.device)
         return self.order_of[1]
 

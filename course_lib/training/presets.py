@@ -16,13 +16,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib.vae import VAE, DeepVAE, LatentVariableModel, TwoLayerVAE
+from course_lib.checks import one_of, positive_number, whole_number
+from course_lib.vae import VAE, ImageVAE, LatentVariableModel, TwoLayerVAE
 from course_lib.vae.bounds import GRADIENTS
 from course_lib.vae.evidence import Precision
 
 __all__ = ["PRESETS", "Preset", "build_model", "flops_per_image", "preset_named", "summary"]
 
-_MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE, "DeepVAE": DeepVAE}
+_MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE, "ImageVAE": ImageVAE}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Preset:
     Attributes:
         name: what the command line and the checkpoint call it.
         data: the data set; for a model of bits it is binarized anew each time it is used.
-        model: ``"VAE"``, ``"TwoLayerVAE"`` or ``"DeepVAE"``.
+        model: ``"VAE"``, ``"TwoLayerVAE"`` or ``"ImageVAE"``.
         arguments: what the model's class is called with.
         gradient: the estimator, one of `course_lib.vae.bounds.GRADIENTS`.
         k: samples of z for each image in a training step.
@@ -83,8 +84,7 @@ class Preset:
             "precision": get_args(Precision),
             "stored": ("float32", "float16"),
         }.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.")
+            one_of(name, getattr(self, name), allowed)
         for name, least in {
             "k": 1,
             "batch_size": 1,
@@ -95,11 +95,8 @@ class Preset:
             "patience": 0,
             "seed": 0,
         }.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0 and finite; got {self.learning_rate}.")
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+        positive_number("learning_rate", self.learning_rate)
         if not 0 <= self.largest_gradient < math.inf:
             raise ValueError(f"largest_gradient must be at least 0 and finite; got {self.largest_gradient}.")
         if not 0 <= self.ema < 1:
@@ -124,7 +121,7 @@ _MNIST: dict[str, Any] = {
 _FLOWS = {"posterior_flows": 6, "flow_width": 256}
 # Sizes and optimizer of the residual and convolutional networks: for a GPU.
 _DEEP: dict[str, Any] = {
-    "model": "DeepVAE",
+    "model": "ImageVAE",
     "batch_size": 200,
     "epochs": 400,
     "validate_every": 10,
@@ -139,7 +136,7 @@ _DEEP: dict[str, Any] = {
 _DEEP_MNIST: dict[str, Any] = {"data": "mnist", **_DEEP}
 # What two processor cores train in an hour or two.
 _SMALL: dict[str, Any] = {
-    "model": "DeepVAE",
+    "model": "ImageVAE",
     "data": "mnist",
     "batch_size": 100,
     "learning_rate": 2e-3,
@@ -158,7 +155,7 @@ _LOGISTIC = {"likelihood": "logistic-mixture", "components": 1}
 _MIXTURE = {"likelihood": "logistic-mixture", "components": 5}
 _SOFTMAX = {"likelihood": "categorical"}
 _GREY_DIGITS: dict[str, Any] = {
-    "model": "DeepVAE",
+    "model": "ImageVAE",
     "data": "digits",
     "learning_rate": 2e-3,
     "validate_every": 5,
@@ -166,7 +163,7 @@ _GREY_DIGITS: dict[str, Any] = {
 _CIFAR10 = {"shape": [3, 32, 32], "levels": 256, **_MIXTURE, "network": "resnet"}
 _SMALL_CIFAR10 = {**_CIFAR10, **_SMALL_RESNET, "latent_dim": 32}
 _SMALL_COLOUR: dict[str, Any] = {
-    "model": "DeepVAE",
+    "model": "ImageVAE",
     "batch_size": 50,
     "epochs": 20,
     "learning_rate": 2e-3,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-__all__ = ["average_gradients", "count", "gathered", "group", "is_first", "mean", "my_part", "same_noise_as_one"]
+__all__ = ["average_gradients", "count", "gathered", "group", "is_first", "mean", "my_part"]
 
 
 @contextmanager
@@ -60,27 +59,6 @@ def is_first() -> bool:
 def my_part(n: int) -> slice:
     """Which of ``n`` things this process takes: neighbours, so that the parts in order are the whole."""
     return slice(n * _rank() // count(), n * (_rank() + 1) // count())
-
-
-def same_noise_as_one(batch_size: int) -> AbstractContextManager[Any]:
-    """Within it ``torch.randn`` of ``[..., my part of the batch, dim]`` gives my part of the whole batch's noise."""
-    return _PartOfNoise(batch_size) if count() > 1 else nullcontext()
-
-
-class _PartOfNoise(TorchFunctionMode):
-    def __init__(self, batch_size: int) -> None:
-        super().__init__()
-        self._batch_size = batch_size
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple = (), keywords: dict[str, Any] | None = None
-    ) -> Any:
-        keywords = keywords or {}
-        if function is not torch.randn:
-            return function(*arguments, **keywords)
-        (shape,) = arguments
-        whole = function((*shape[:-2], self._batch_size, shape[-1]), **keywords)
-        return whole[..., my_part(self._batch_size), :]
 
 
 def mean(part: Tensor) -> Tensor:

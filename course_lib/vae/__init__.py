@@ -6,17 +6,17 @@ as many as it takes. `LinearGaussianVAE` knows the exact answers.
 
 from course_lib.vae.annealing import annealed_importance_sampling, bidirectional_bounds
 from course_lib.vae.bounds import elbo, iwae_bound
-from course_lib.vae.deep import DeepVAE
 from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture
 from course_lib.vae.evidence import Evidence, log_likelihood
+from course_lib.vae.image_vae import ImageVAE
 from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
 
 __all__ = [
     "VAE",
     "CategoricalLevels",
-    "DeepVAE",
     "DiscretizedLogisticMixture",
     "Evidence",
+    "ImageVAE",
     "LatentVariableModel",
     "LinearGaussianVAE",
     "TwoLayerVAE",

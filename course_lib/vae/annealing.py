@@ -34,13 +34,13 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from course_lib.checks import whole_number
 from course_lib.estimates import Estimate, tail_length, value_with_error
 from course_lib.vae.bounds import iwae_bound
-from course_lib.vae.distributions import keyed_generator
-from course_lib.vae.evidence import Evidence, in_double
+from course_lib.vae.evidence import Evidence, to_float64
 from course_lib.vae.hamiltonian import Path, move, noise_of_moves, refreshed
 from course_lib.vae.models import LatentVariableModel
-from course_lib.vae.networks import checked_count
+from course_lib.vae.noise import Purpose, keyed
 
 __all__ = ["AnnealedEvidence", "BidirectionalBounds", "annealed_importance_sampling", "bidirectional_bounds"]
 
@@ -54,8 +54,6 @@ _DIVERGED = 0.01
 _NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 2_000_000, 200_000_000
 # Steepness of the sigmoid schedule (Wu et al. 2017, appendix).
 _STEEPNESS = 4.0
-# What an image's noise is for. Each purpose has draws of its own; not 0, which would repeat those of `evidence`.
-_CHAINS, _PILOT, _REVERSE, _SIMULATION = range(1, 5)
 
 _NOT_FINITE = "log-weights are not finite: the model's weights are damaged, or its training diverged."
 
@@ -216,7 +214,7 @@ def annealed_importance_sampling(
         n_steps, n_chains, seed, start, schedule, n_leapfrog, step_size, target_acceptance, momentum_refreshment
     )
     x = model.checked_images(x)
-    (forward,) = _run(model, x, how, checked_count("first_image", first_image, least=0), progress)
+    (forward,) = _run(model, x, how, whole_number("first_image", first_image, least=0), progress)
     return _evidence(forward, how, x.shape[1])
 
 
@@ -265,7 +263,7 @@ def bidirectional_bounds(
         n_steps, n_chains, seed, start, schedule, n_leapfrog, step_size, target_acceptance, momentum_refreshment
     )
     device = next(model.parameters()).device
-    generators = _generators(device, how.seed, range(checked_count("n_images", n_images)), _SIMULATION)
+    generators = _generators(device, how.seed, range(whole_number("n_images", n_images)), Purpose.SIMULATION)
     with torch.no_grad():
         z = [model.sample_prior(1, generator) for generator in generators]
         x = [model.sample_conditional(one, generator) for one, generator in zip(z, generators, strict=True)]
@@ -290,10 +288,10 @@ class _Annealing:
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "n_chains", "n_leapfrog"):
-            checked_count(name, getattr(self, name))
+            whole_number(name, getattr(self, name))
         if self.n_chains < 2:
             raise ValueError("an error needs at least 2 chains; got n_chains = 1.")
-        checked_count("seed", self.seed, least=0)
+        whole_number("seed", self.seed, least=0)
         for name, choices in {"start": ("prior", "encoder"), "schedule": ("sigmoid", "linear")}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}; got {getattr(self, name)!r}.")
@@ -339,7 +337,7 @@ def _anneal(
 ) -> _Chains:
     """Walk from ``z`` along ``betas``: from 0 to 1, or back, because the reverse chain has the same moves backwards."""
     point = path.at(z)
-    log_w = (betas[1] - betas[0]) * in_double(point.log_ratio)
+    log_w = (betas[1] - betas[0]) * to_float64(point.log_ratio)
     acceptance = torch.zeros_like(point.log_ratio[0])
     noise = noise_of_moves(generators, len(betas) - 1, z)
     momentum, _ = next(noise)
@@ -347,7 +345,7 @@ def _anneal(
     for beta, next_beta, step_size, (kick, log_uniform) in steps:
         momentum = refreshed(momentum, kick, how.momentum_refreshment)
         point, momentum, probability = move(path, point, momentum, beta, step_size, how.n_leapfrog, log_uniform)
-        log_w += (next_beta - beta) * in_double(point.log_ratio)
+        log_w += (next_beta - beta) * to_float64(point.log_ratio)
         acceptance += probability.mean(0)
         advance()
     return _Chains(log_w, acceptance / (len(betas) - 2) if len(betas) > 2 else acceptance * math.nan, step_sizes)
@@ -401,9 +399,8 @@ def _along(steps: Tensor, n_steps: int) -> Tensor:
     return torch.lerp(steps[below], steps[below + 1], (where - below)[:, None])
 
 
-def _generators(device: torch.device, seed: int, images: range, purpose: int) -> list[torch.Generator]:
-    """Draws for each image and purpose, unrelated to all others."""
-    return [keyed_generator(device, seed, image, purpose) for image in images]
+def _generators(device: torch.device, seed: int, images: range, purpose: Purpose) -> list[torch.Generator]:
+    return [keyed(device, purpose, seed, image) for image in images]
 
 
 # All images
@@ -420,7 +417,7 @@ def _run(
 ) -> list[_Chains]:
     """Chains from the start and, given draws of the posterior ``[batch, latent_dim]``, chains back from those."""
     numbers = _NUMBERS_ON_CPU if x.device.type == "cpu" else _NUMBERS_ELSEWHERE
-    block = max(1, numbers // (model.numbers_per_sample * how.n_chains))
+    block = max(1, numbers // (model.floats_per_draw * how.n_chains))
     betas = how.betas(how.n_steps)
     directions = 1 if posterior_draws is None else 2
     n_blocks = math.ceil(len(x) / block)
@@ -430,7 +427,8 @@ def _run(
         for start in range(0, len(x), block):
             images = range(first_image + start, first_image + min(start + block, len(x)))
             there, pilot, back = (
-                _generators(x.device, how.seed, images, purpose) for purpose in (_CHAINS, _PILOT, _REVERSE)
+                _generators(x.device, how.seed, images, purpose)
+                for purpose in (Purpose.ANNEALING, Purpose.TUNING, Purpose.ANNEALING_BACK)
             )
             path = Path(model, x[start : start + block], how.start)
             began = time.perf_counter()

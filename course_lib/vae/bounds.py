@@ -14,8 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.vae.distributions import DiagonalGaussian, Generator
+from course_lib.vae.distributions import DiagonalGaussian
 from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, checked_n_samples
+from course_lib.vae.noise import NoiseSource
 
 __all__ = [
     "GRADIENTS",
@@ -66,7 +67,7 @@ def iwae_bound(log_w: Tensor) -> Tensor:
     return torch.logsumexp(log_w, 0) - math.log(log_w.shape[0])
 
 
-def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The ELBO with KL(q || p) in closed form, so that only E[log p(x|z)] is sampled; ``[batch]``, nats.
 
     For models with the prior N(0, I) and a diagonal Gaussian q.
@@ -83,7 +84,7 @@ def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generato
     return model.log_conditional(x, z).mean(0) - q.kl_from_standard_normal()
 
 
-def pathwise(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def pathwise(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The ELBO, differentiated through the draws z = mean + std * noise: the reparameterization trick.
 
     Source: Kingma and Welling 2014, section 2.4.
@@ -95,7 +96,7 @@ def score_function(
     model: LatentVariableModel,
     x: Tensor,
     k: int,
-    generator: Generator = None,
+    generator: NoiseSource = None,
     *,
     baseline: bool = False,
 ) -> Tensor:
@@ -125,7 +126,7 @@ def score_function(
     return _with_value((log_p + signal * log_q).mean(0), value)
 
 
-def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The pathwise gradient of the ELBO less a part whose expectation is zero: exact once q is the posterior.
 
     Source: Roeder, Wu and Duvenaud 2017, section 3.
@@ -135,12 +136,12 @@ def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generato
     return elbo(model.log_joint(x, z) - q.detached().log_prob(z))
 
 
-def iwae_autograd(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def iwae_autograd(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The IWAE bound, left to automatic differentiation."""
     return iwae_bound(_log_weights(model, x, k, generator))
 
 
-def iwae_weighted(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def iwae_weighted(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The IWAE bound's gradient written out: log-weight gradients, averaged with the normalized weights held fixed.
 
     Source: Burda et al. 2016, equation 14. The same numbers as `iwae_autograd`.
@@ -149,7 +150,7 @@ def iwae_weighted(model: LatentVariableModel, x: Tensor, k: int, generator: Gene
     return _with_value((_normalized(log_w) * log_w).sum(0), iwae_bound(log_w))
 
 
-def doubly_reparameterized(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+def doubly_reparameterized(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The IWAE bound with an encoder gradient whose signal does not drown in noise as k grows.
 
     The decoder keeps its ordinary gradient. The encoder's reaches it through z alone, with squared weights.
@@ -176,7 +177,7 @@ GRADIENTS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _log_weights(model: LatentVariableModel, x: Tensor, k: int, generator: Generator) -> Tensor:
+def _log_weights(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource) -> Tensor:
     # Not the model's own log_weights: its look at every pixel would make a GPU wait for the CPU at each step.
     q = model.posterior(x)
     z, log_q = q.rsample_and_log_prob(checked_n_samples(k), generator)

@@ -14,30 +14,24 @@ course derives, and because its Bernoulli would hold `[k, batch, pixels]` severa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from course_lib.checks import whole_number
+from course_lib.vae.noise import NoiseSource, normal
 
 __all__ = [
     "BernoulliPixels",
     "CategoricalLevels",
     "DiagonalGaussian",
     "DiscretizedLogisticMixture",
-    "Generator",
     "bernoulli_log_prob",
     "checked_levels",
-    "keyed_generator",
     "standard_normal_log_prob",
 ]
-
-# Where noise comes from: one source for a batch, one for each of its images, or torch's global one.
-Generator = torch.Generator | Sequence[torch.Generator] | None
 
 _LOG_2_PI = math.log(2 * math.pi)
 
@@ -54,7 +48,7 @@ class DiagonalGaussian:
     mean: Tensor
     std: Tensor
 
-    def rsample(self, k: int, generator: Generator = None) -> Tensor:
+    def rsample(self, k: int, generator: NoiseSource = None) -> Tensor:
         """Draw ``[k, ..., latent_dim]`` as ``mean + std * noise``, through which gradients flow.
 
         Args:
@@ -67,17 +61,9 @@ class DiagonalGaussian:
 
         Source: Kingma and Welling 2014, section 2.4.
         """
-        shape = (k, *self.mean.shape)
-        device, dtype = self.mean.device, self.mean.dtype
-        if not isinstance(generator, Sequence):
-            return self.mean + self.std * torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        if len(generator) != shape[-2]:
-            raise ValueError(f"one generator for each of {shape[-2]} images is needed; got {len(generator)}.")
-        of_one_image = (*shape[:-2], shape[-1])
-        noise = [torch.randn(of_one_image, generator=one, device=device, dtype=dtype) for one in generator]
-        return self.mean + self.std * torch.stack(noise, dim=-2)
+        return self.mean + self.std * normal((k, *self.mean.shape), generator, self.mean.device, self.mean.dtype)
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         """Draw as `rsample` does, with the log-density at the draws: ``[k, ..., latent_dim]`` and ``[k, ...]``."""
         z = self.rsample(k, generator)
         return z, self.log_prob(z)
@@ -94,12 +80,6 @@ class DiagonalGaussian:
     def kl_from_standard_normal(self) -> Tensor:
         """KL(q || N(0, I)) in nats, in closed form. Source: Kingma and Welling 2014, appendix B."""
         return 0.5 * (self.mean**2 + self.std**2 - 1 - 2 * self.std.log()).sum(-1)
-
-
-def keyed_generator(device: torch.device, *key: int) -> torch.Generator:
-    """Draws that follow from whole numbers of at least 0, unrelated to those of any other key."""
-    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -194,7 +174,7 @@ class DiscretizedLogisticMixture:
     levels: int = 256
 
     def __post_init__(self) -> None:
-        _checked_n_levels(self.levels)
+        whole_number("levels", self.levels, least=2)
         shapes = [list(each.shape) for each in (self.logits, self.means, self.log_scales)]
         if shapes.count(shapes[0]) < 3 or not shapes[0] or not shapes[0][-1]:
             raise ValueError(
@@ -333,7 +313,7 @@ def checked_levels(x: Tensor, levels: int) -> Tensor:
     Raises:
         ValueError: some intensity is none of them, or ``levels`` is not a whole number of at least 2.
     """
-    last = _checked_n_levels(levels) - 1
+    last = whole_number("levels", levels, least=2) - 1
     found = _at_least_single(x) * last
     # Eight roundings of single precision. nan fails every comparison, so the question is whether all is well.
     is_level = ((found - found.round()).abs() <= levels * 2.0**-20) & (found.round() >= 0) & (found.round() <= last)
@@ -346,12 +326,6 @@ def checked_levels(x: Tensor, levels: int) -> Tensor:
             "and images as datasets.load(...) has them."
         )
     return x
-
-
-def _checked_n_levels(levels: Any) -> int:
-    if not isinstance(levels, Integral) or levels < 2:
-        raise ValueError(f"levels must be a whole number of at least 2; got {levels!r}.")
-    return int(levels)
 
 
 def _checked_broadcast(x: Tensor, parameters: Tensor) -> torch.Size:

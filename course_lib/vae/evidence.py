@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from course_lib.checks import one_of, whole_number
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
-from course_lib.vae.distributions import keyed_generator
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
-from course_lib.vae.networks import checked_count
+from course_lib.vae.noise import Purpose, keyed
 from course_lib.vae.proposals import Proposal, encoder
 
 __all__ = ["Evidence", "Precision", "log_likelihood"]
@@ -170,11 +170,10 @@ def log_likelihood(
     if checked_n_samples(n_samples) < 2:
         raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
     for name, number in {"seed": seed, "first_image": first_image}.items():
-        checked_count(name, number, least=0)
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}; got {precision!r}.")
+        whole_number(name, number, least=0)
+    one_of("precision", precision, get_args(Precision))
     x = model.checked_images(x)
-    block = images_at_once(model, n_samples)
+    block = images_per_block(model, n_samples)
     # All of the result at once: pieces of it, kept between the blocks' much larger arrays, would leave holes in memory
     # that those no longer fit into.
     whole = Evidence.empty(len(x), min(tail_length(n_samples), n_samples), n_samples, x.shape[1])
@@ -186,7 +185,7 @@ def log_likelihood(
     return whole
 
 
-def images_at_once(model: LatentVariableModel, n_samples: int) -> int:
+def images_per_block(model: LatentVariableModel, n_samples: int) -> int:
     """How many images `log_likelihood` takes at once, for the sake of memory."""
     return max(1, _rows_at_once(model) // min(checked_n_samples(n_samples), _SAMPLES_AT_ONCE))
 
@@ -199,7 +198,7 @@ def _rows_at_once(model: LatentVariableModel) -> int:
         # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
-    return max(1, numbers // model.numbers_per_sample)
+    return max(1, numbers // model.floats_per_draw)
 
 
 def _evidence(
@@ -212,17 +211,17 @@ def _evidence(
     first_image: int,
 ) -> Evidence:
     q, rows = proposal(model, x), _rows_at_once(model)
-    generators = [keyed_generator(x.device, seed, first_image + image) for image in range(len(x))]
+    generators = [keyed(x.device, Purpose.EVIDENCE, seed, first_image + image) for image in range(len(x))]
     n_kept = min(tail_length(n_samples), n_samples)
     # Sums of weights relative to the largest so far, for each image.
-    shift = in_double(torch.full_like(x[:, 0], -math.inf))
+    shift = to_float64(torch.full_like(x[:, 0], -math.inf))
     total, squares, log_total, log_squares = torch.zeros((4, len(x)), dtype=torch.float64, device=shift.device)
     largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
         z, log_q = q.rsample_and_log_prob(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
-        log_w = in_double(log_p - log_q)
+        log_w = to_float64(log_p - log_q)
         if not start:
             first = log_w.mean(0)
         new_shift = torch.maximum(shift, log_w.amax(0))
@@ -251,7 +250,7 @@ def _evidence(
     )
 
 
-def in_double(value: Tensor) -> Tensor:
+def to_float64(value: Tensor) -> Tensor:
     """In double precision, in which sums are kept, and on the CPU where the device has none: Apple's GPUs."""
     return value.cpu().double() if value.device.type == "mps" else value.double()
 

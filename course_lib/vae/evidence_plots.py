@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, log_mean_exp, value_with_error
-from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, new_figure, set_title
+from course_lib.figures.style import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, new_figure, set_title
 from course_lib.vae.evidence import Evidence
 from course_lib.vae.plots import LINES
 

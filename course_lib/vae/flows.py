@@ -20,9 +20,10 @@ from torch.nn import functional
 from zuko.nn import MaskedMLP
 from zuko.transforms import MonotonicAffineTransform
 
-from course_lib.vae.distributions import DiagonalGaussian, Generator, standard_normal_log_prob
+from course_lib.checks import whole_number
+from course_lib.vae.distributions import DiagonalGaussian, standard_normal_log_prob
 from course_lib.vae.models import Posterior, standard_normal
-from course_lib.vae.networks import checked_count
+from course_lib.vae.noise import NoiseSource
 
 __all__ = ["FlowPosterior", "FlowPrior", "InverseAutoregressiveFlow"]
 
@@ -100,12 +101,12 @@ class FlowPosterior:
         """Put a base, a context ``[batch, context_dim]`` and steps together; ``parameters`` replace the steps' own."""
         self.base, self._context, self._steps, self._parameters = base, context, steps, parameters
 
-    def rsample(self, k: int, generator: Generator = None) -> Tensor:
+    def rsample(self, k: int, generator: NoiseSource = None) -> Tensor:
         """Draw ``[k, batch, latent_dim]``, through which gradients flow."""
         z, _ = self._transform(self.base.rsample(k, generator))
         return z
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         """Draw, with the log-density in nats, ``[k, batch]``, at the draws: one pass for each step."""
         noise, log_base = self.base.rsample_and_log_prob(k, generator)
         z, log_determinant = self._transform(noise)
@@ -153,7 +154,7 @@ class InverseAutoregressiveFlow(nn.Module):
             ValueError: a size is no whole number of at least 1, ``latent_dim`` is 1, or ``width`` below ``latent_dim``.
         """
         super().__init__()
-        checked_count("context_dim", context_dim)
+        whole_number("context_dim", context_dim)
         self.steps = _Steps(latent_dim, context_dim, n_layers, width)
 
     def forward(self, base: DiagonalGaussian, context: Tensor) -> FlowPosterior:
@@ -195,7 +196,7 @@ class FlowPrior(nn.Module):
 
 def _check_sizes(latent_dim: int, n_layers: int, width: int) -> None:
     for name, size in {"latent_dim": latent_dim, "n_layers": n_layers, "width": width}.items():
-        checked_count(name, size)
+        whole_number(name, size)
     if latent_dim < 2:
         raise ValueError("a flow needs at least 2 latent dimensions: with one there is nothing to depend on.")
     if width < latent_dim:

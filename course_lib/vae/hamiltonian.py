@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from course_lib.vae.models import LatentVariableModel
+from course_lib.vae.noise import normal, uniform
 
 # Noise is drawn for so many moves at once. An image's draws depend on it, so it is the same everywhere.
 _MOVES_AT_ONCE = 8
@@ -124,10 +125,8 @@ def refreshed(momentum: Tensor, kick: Tensor, refreshment: float) -> Tensor:
 
 def noise_of_moves(generators: list[torch.Generator], n_moves: int, z: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """For each move a standard normal like ``z`` ``[k, batch, latent_dim]``, and a log-uniform ``[k, batch]``."""
-    k, _, latent_dim = z.shape
+    k, batch, latent_dim = z.shape
     for start in range(0, n_moves, _MOVES_AT_ONCE):
         shape = (min(_MOVES_AT_ONCE, n_moves - start), k)
-        device, dtype = z.device, z.dtype
-        normal = [torch.randn((*shape, latent_dim), generator=one, device=device, dtype=dtype) for one in generators]
-        uniform = [torch.rand(shape, generator=one, device=device, dtype=dtype) for one in generators]
-        yield from zip(torch.stack(normal, dim=2), torch.stack(uniform, dim=2).log(), strict=True)
+        kicks = normal((*shape, batch, latent_dim), generators, z.device, z.dtype)
+        yield from zip(kicks, uniform((*shape, batch), generators, z.device, z.dtype).log(), strict=True)

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from course_lib.checks import positive_number, whole_number
 from course_lib.vae.distributions import (
     BernoulliPixels,
     DiagonalGaussian,
-    Generator,
     bernoulli_log_prob,
     standard_normal_log_prob,
 )
-from course_lib.vae.networks import checked_count, mlp
+from course_lib.vae.networks import mlp
+from course_lib.vae.noise import NoiseSource
 
 __all__ = ["VAE", "LatentVariableModel", "LinearGaussianVAE", "Posterior", "TwoLayerVAE"]
 
@@ -36,10 +37,10 @@ _SMALLEST_STD = 1e-6
 class Posterior(Protocol):
     """What an encoder returns: q(z|x) for a batch of images."""
 
-    def rsample(self, k: int, generator: Generator = None) -> Tensor:
+    def rsample(self, k: int, generator: NoiseSource = None) -> Tensor:
         """Draw ``[k, batch, latent_dim]``, through which gradients flow."""
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         """Draw, with the log-density in nats, ``[k, batch]``, at the draws: cheaper than `log_prob` for a flow."""
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class LatentVariableModel(nn.Module, ABC):
         """Draw x from p(x|z), ``[..., data_dim]``, for ``z`` ``[..., latent_dim]``."""
 
     @property
-    def numbers_per_sample(self) -> int:
+    def floats_per_draw(self) -> int:
         """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
         return 2 * self.data_dim
 
@@ -98,7 +99,7 @@ class LatentVariableModel(nn.Module, ABC):
         """log p(x, z) in nats, ``[k, batch]``."""
         return self.log_conditional(x, z) + self.log_prior(z)
 
-    def log_weights(self, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+    def log_weights(self, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
         """Draw ``k`` z from q(z|x) for each image and return log p(x, z) - log q(z|x).
 
         The encoder runs once for each image, whatever ``k``. A model with batch norm must be in eval mode, or the
@@ -159,7 +160,7 @@ def checked_n_samples(k: Any) -> int:
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
-    return checked_count("the number of samples", k)
+    return whole_number("the number of samples", k)
 
 
 def _is_hidden(sizes: Any) -> bool:
@@ -243,12 +244,12 @@ class _TwoLayerPosterior:
     def _z2(self, z1: Tensor) -> DiagonalGaussian:
         return encoded_gaussian(torch.func.functional_call(self._network, self._parameters, (z1,)), z1.dtype)
 
-    def rsample(self, k: int, generator: Generator = None) -> Tensor:
+    def rsample(self, k: int, generator: NoiseSource = None) -> Tensor:
         z1 = self._z1.rsample(k, generator)
         (z2,) = self._z2(z1).rsample(1, generator)
         return torch.cat([z1, z2], dim=-1)
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         z = self.rsample(k, generator)
         return z, self.log_prob(z)
 
@@ -370,10 +371,8 @@ class LinearGaussianVAE(LatentVariableModel):
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(f"weight must be [data_dim, latent_dim] and bias [data_dim]; got {list(weight.shape)} "
                              f"and {list(bias.shape)}.")  # fmt: skip
-        if not noise_std > 0:
-            raise ValueError(f"noise_std must be above zero; got {noise_std}.")
         self.data_dim, self.latent_dim = weight.shape
-        self.noise_std = noise_std
+        self.noise_std = positive_number("noise_std", noise_std)
         self.decoder = nn.Linear(self.latent_dim, self.data_dim, dtype=weight.dtype)
         self.encoder = nn.Linear(self.data_dim, self.latent_dim, dtype=weight.dtype)
         precision = torch.eye(self.latent_dim, dtype=weight.dtype) + weight.T @ weight / noise_std**2

@@ -1,7 +1,8 @@
 """Encoders and decoders: fully connected, and convolutional for images of two halvings.
 
 An encoder turns images ``[n, channels, height, width]`` into features ``[n, n_features]``; a decoder turns vectors
-``[n, n_in]`` into maps ``[n, channels, height, width]``. `PAIRS` names the ones that `course_lib.vae.deep` is built of.
+``[n, n_in]`` into maps ``[n, channels, height, width]``. `PAIRS` names those that an
+`ImageVAE` is built of.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ACTIVATIONS", "PAIRS", "Pair", "checked_count", "dense_pair", "gated_conv_pair", "mlp", "resnet_pair"]
+from course_lib.checks import one_of, whole_number
+
+__all__ = ["ACTIVATIONS", "PAIRS", "Pair", "dense_pair", "gated_conv_pair", "mlp", "resnet_pair"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
@@ -36,12 +38,10 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
     Raises:
         ValueError: fewer than two sizes, one that is no whole number of at least 1, or an unknown activation.
     """
-    if len(sizes) < 2 or not all(isinstance(size, Integral) and size >= 1 for size in sizes):
-        raise ValueError(
-            f"a network needs an input and an output size, whole numbers of at least 1; got {list(sizes)}."
-        )
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"there is no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+    if len(sizes) < 2:
+        raise ValueError(f"a network needs an input and an output size; got {list(sizes)}.")
+    sizes = [whole_number("each size of a network", size) for size in sizes]
+    one_of("activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(sizes):
         linear = nn.Linear(n_in, n_out)
@@ -89,8 +89,8 @@ def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: 
 
     Source: the NONCONV pair of the VAE with inverse autoregressive flow that notebook 05 compares with.
     """
-    checked_count("width", width)
-    checked_count("n_layers", n_layers)
+    whole_number("width", width)
+    whole_number("n_layers", n_layers)
     _, height, breadth = shape
     encoder = _Dense(_size(shape), width, n_layers)
     decoder = _Dense(n_in, width, n_layers)
@@ -185,8 +185,9 @@ def resnet_pair(
     """
     full, half, quarter = _checked_widths(widths)
     coarse = _coarse(shape, quarter)
-    if not _are_three(blocks) or not all(isinstance(n, Integral) and n >= 0 for n in blocks):
-        raise ValueError(f"blocks must be three numbers of at least 0, one a resolution; got {blocks!r}.")
+    if not _are_three(blocks):
+        raise ValueError(f"blocks must be three numbers, one a resolution; got {blocks!r}.")
+    blocks = [whole_number("each of blocks", n, least=0) for n in blocks]
 
     def residual(width: int, n: int) -> list[nn.Module]:
         return [_ResidualBlock(width) for _ in range(n)]
@@ -238,20 +239,9 @@ def _coarse(shape: Shape, channels: int) -> Shape:
 def _checked_widths(widths: Sequence[int]) -> tuple[int, int, int]:
     if not _are_three(widths):
         raise ValueError(f"widths must be three numbers of maps, one a resolution; got {widths!r}.")
-    full, half, quarter = (checked_count("each of widths", width) for width in widths)
+    full, half, quarter = (whole_number("each of widths", width) for width in widths)
     return full, half, quarter
 
 
 def _are_three(numbers: Any) -> bool:
     return isinstance(numbers, Sequence) and len(numbers) == 3
-
-
-def checked_count(name: str, number: Any, least: int = 1) -> int:
-    """``number`` if it is a whole number of at least ``least``.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}; got {number!r}.")
-    return int(number)

@@ -20,7 +20,19 @@ from matplotlib.patches import Circle, Rectangle
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from course_lib.figures import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, PURPLE, new_figure, set_title
+from course_lib.figures.style import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    HATCHES,
+    MARKERS,
+    ORANGE,
+    PURPLE,
+    new_figure,
+    set_title,
+)
 from course_lib.vae.evidence import Evidence
 from course_lib.vae.models import VAE
 

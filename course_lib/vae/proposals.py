@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from course_lib.vae.distributions import DiagonalGaussian, Generator
+from course_lib.checks import fraction, positive_number, whole_number
+from course_lib.vae.distributions import DiagonalGaussian
 from course_lib.vae.flows import FlowPosterior
 from course_lib.vae.models import LatentVariableModel, Posterior
+from course_lib.vae.noise import NoiseSource, for_each_image, normal, uniform
 
 __all__ = ["Proposal", "ProposalDistribution", "defensive_mixture", "encoder", "prior", "student_t", "widened"]
 
@@ -29,7 +30,7 @@ __all__ = ["Proposal", "ProposalDistribution", "defensive_mixture", "encoder", "
 class ProposalDistribution(Protocol):
     """A distribution of z for each image of a batch."""
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         """Draw ``[k, batch, latent_dim]``, with the log-density in nats, ``[k, batch]``, at the draws."""
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -61,8 +62,7 @@ def widened(factor: float) -> Proposal:
     Raises:
         ValueError: the factor is not positive and finite; or, when it is used, q(z|x) is no Gaussian nor a flow of one.
     """
-    if not (factor > 0 and math.isfinite(factor)):
-        raise ValueError(f"the factor must be positive and finite; got {factor}.")
+    positive_number("the factor", factor)
     return _changed(lambda gaussian: DiagonalGaussian(gaussian.mean, factor * gaussian.std))
 
 
@@ -82,12 +82,9 @@ def student_t(df: int) -> Proposal:
 
     Source: Owen, section 9.6 (why tails); Lange, Little and Taylor 1989 (the distribution).
     """
-    if isinstance(df, bool) or not isinstance(df, Integral) or df < 3:
-        raise ValueError(
-            f"df must be a whole number of at least 3; got {df!r}: a Student t with 2 degrees of freedom or fewer has "
-            "no variance, and with 0 it is no distribution."
-        )
-    return _changed(lambda gaussian: _StudentT(gaussian, int(df)))
+    # With 2 degrees of freedom or fewer it has no variance.
+    df = whole_number("df", df, least=3)
+    return _changed(lambda gaussian: _StudentT(gaussian, df))
 
 
 def defensive_mixture(share: float) -> Proposal:
@@ -106,8 +103,7 @@ def defensive_mixture(share: float) -> Proposal:
 
     Source: Hesterberg 1995; Owen, section 9.11.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"the prior's share must lie between 0 and 1, such as 0.1; got {share}.")
+    fraction("the prior's share", share)
     return lambda model, x: _DefensiveMixture(model.posterior(x), _Prior(model, len(x)), share)
 
 
@@ -135,13 +131,13 @@ class _StudentT:
     gaussian: DiagonalGaussian
     df: int
 
-    def rsample(self, k: int, generator: Generator = None) -> Tensor:
+    def rsample(self, k: int, generator: NoiseSource = None) -> Tensor:
         mean = self.gaussian.mean
-        zero = mean.new_zeros(()).expand(*mean.shape[:-1], self.df)
-        chi_square = (DiagonalGaussian(zero, torch.ones_like(zero)).rsample(k, generator) ** 2).sum(-1, keepdim=True)
+        noise = normal((k, *mean.shape[:-1], self.df), generator, mean.device, mean.dtype)
+        chi_square = (noise**2).sum(-1, keepdim=True)
         return mean + (self.gaussian.rsample(k, generator) - mean) / (chi_square / self.df).sqrt()
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         z = self.rsample(k, generator)
         return z, self.log_prob(z)
 
@@ -160,16 +156,16 @@ class _Prior:
     model: LatentVariableModel
     batch: int
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         z = self.draw([k] * self.batch, generator)
         return z, self.log_prob(z)
 
     def log_prob(self, z: Tensor) -> Tensor:
         return self.model.log_prior(z)
 
-    def draw(self, counts: Sequence[int], generator: Generator) -> Tensor:
+    def draw(self, counts: Sequence[int], generator: NoiseSource) -> Tensor:
         """So many draws for each image, ``[max(counts), batch, latent_dim]``, filled up with zeros."""
-        sources = _one_for_each(self.batch, generator)
+        sources = for_each_image(generator, self.batch)
         # At least one, because none cannot be drawn; it goes unused.
         draws = [self.model.sample_prior(max(1, count), source) for count, source in zip(counts, sources, strict=True)]
         return pad_sequence(draws)
@@ -181,11 +177,9 @@ class _DefensiveMixture:
     prior: _Prior
     share: float
 
-    def rsample_and_log_prob(self, k: int, generator: Generator = None) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, k: int, generator: NoiseSource = None) -> tuple[Tensor, Tensor]:
         z, log_q = self.q.rsample_and_log_prob(k, generator)
-        sources = _one_for_each(self.prior.batch, generator)
-        uniform = [torch.rand(k, generator=source, device=z.device) for source in sources]
-        is_from_prior = torch.stack(uniform, dim=1) < self.share
+        is_from_prior = uniform((k, self.prior.batch), generator, z.device, torch.float32) < self.share
         # Only as many as are used: for a flow, draws from the prior and their density under q are what takes time.
         others = self.prior.draw(is_from_prior.sum(0).tolist(), generator)
         number = (is_from_prior.cumsum(0) - 1).clamp(min=0)
@@ -198,12 +192,3 @@ class _DefensiveMixture:
 
     def _mixed(self, z: Tensor, log_q: Tensor) -> Tensor:
         return torch.logaddexp(math.log(self.share) + self.prior.log_prob(z), math.log1p(-self.share) + log_q)
-
-
-def _one_for_each(batch: int, generator: Generator) -> Sequence[torch.Generator | None]:
-    """The source of noise of each image, which may be the same for all."""
-    if not isinstance(generator, Sequence):
-        return [generator] * batch
-    if len(generator) != batch:
-        raise ValueError(f"one generator for each of {batch} images is needed; got {len(generator)}.")
-    return generator

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from course_lib.vae.distributions import Generator
 from course_lib.vae.models import LatentVariableModel, Posterior
+from course_lib.vae.noise import NoiseSource
 
 __all__ = ["warmed_up"]
 
@@ -44,7 +44,7 @@ def warmed_up(bound: Callable[..., Tensor], warmth: float) -> Callable[..., Tens
     if warmth == 1:
         return bound
 
-    def tempered(model: LatentVariableModel, x: Tensor, k: int, generator: Generator = None) -> Tensor:
+    def tempered(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
         return warmth * bound(_Louder(model, 1 / warmth), x, k, generator)
 
     return tempered

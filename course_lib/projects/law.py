@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve_triangular
 
-from course_lib.projects.arguments import whole_number
+from course_lib.checks import whole_number
 from course_lib.projects.plan import Project
 
 __all__ = ["MAX_STATES", "CompletionLaw", "completion_law", "late_projects"]
@@ -167,7 +167,7 @@ class CompletionLaw:
 
     def sample_late(self, deadline: float, n: int, seed: int = 0) -> Floats:
         """Draws given D >= deadline; see `late_projects`."""
-        n, seed = whole_number("n", n, 1), whole_number("the seed", seed, 0)
+        n, seed = whole_number("n", n), whole_number("the seed", seed, least=0)
         weights = self._event_weights(deadline)
         # unfinished[r, s]: probability that r more events from state s leave the project unfinished.
         unfinished = np.ones((len(weights), self.n_states))

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode, ValidationError
 from nbformat.v4 import new_notebook
 
-__all__ = ["find", "has_tag", "read"]
+__all__ = ["as_bytes", "find", "has_tag", "read"]
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
@@ -83,6 +84,11 @@ def read(source: Path, *, solved: bool) -> NotebookNode:
             except ValueError as error:
                 raise ValueError(f"{source.name}, code cell {n_code_cells}: {error}") from None
     return new_notebook(cells=cells, metadata=METADATA)
+
+
+def as_bytes(notebook: NotebookNode) -> bytes:
+    """The file of a notebook as nbformat writes it, so that equal notebooks are equal files."""
+    return f"{nbformat.writes(notebook)}\n".encode()
 
 
 def has_tag(cell: NotebookNode, tag: str) -> bool:

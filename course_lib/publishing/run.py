@@ -13,10 +13,10 @@ from nbformat import NotebookNode
 from nbformat.reader import NotJSONError
 
 from course_lib.estimates import COMPARISON_MIME
-from course_lib.notebooks import BUILD, NOTEBOOKS
-from course_lib.notebooks.execution import NotebookFailed, execute
-from course_lib.notebooks.sources import has_tag
-from course_lib.notebooks.storage import write_notebook, write_text
+from course_lib.files import write_atomically
+from course_lib.publishing import BUILD, NOTEBOOKS
+from course_lib.publishing.execution import NotebookFailed, execute
+from course_lib.publishing.sources import as_bytes, has_tag
 
 __all__ = ["Outcome", "run", "table"]
 
@@ -79,8 +79,8 @@ def _run_one(path: Path, build_folder: Path) -> Outcome:
     except NotebookFailed as error:
         failure = str(error)
     seconds = time.perf_counter() - started
-    write_notebook(build_folder / path.name, notebook)
-    write_text(build_folder / f"{path.stem}.html", _web_page(notebook, title=path.stem))
+    page = _web_page(notebook, title=path.stem)
+    write_atomically({build_folder / path.name: as_bytes(notebook), build_folder / f"{path.stem}.html": page.encode()})
     if failure is not None:
         return Outcome(path.stem, seconds, verdict=failure, ok=False)
     headline = _headline(notebook)
@@ -108,7 +108,7 @@ def _headline(notebook: NotebookNode) -> NotebookNode | None:
 def _web_page(notebook: NotebookNode, *, title: str) -> str:
     exporter = HTMLExporter()
     # It would warn about every figure that has no alternative text.
-    exporter.log = logging.getLogger("course_lib.notebooks.html")
+    exporter.log = logging.getLogger("course_lib.publishing.html")
     exporter.log.setLevel(logging.ERROR)
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     return page

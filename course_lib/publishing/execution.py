@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from tqdm import tqdm
 
-from course_lib.notebooks.sources import has_tag
+from course_lib.publishing.sources import has_tag
 
 __all__ = ["NotebookFailed", "execute"]
 

@@ -14,7 +14,7 @@ from random_plans import plans, repeatable
 from scipy import linalg, stats
 
 from course_lib.projects import Project, completion_law, late_projects
-from course_lib.projects.completion_law import MAX_STATES
+from course_lib.projects.law import MAX_STATES
 
 EXAMPLE = Project.example()
 LAW = completion_law(EXAMPLE)
@@ -277,7 +277,7 @@ def test_plan_too_large_is_refused_with_the_count_and_the_way_out():
 
 def test_limit_is_the_largest_chain_that_is_built(monkeypatch):
     # The package offers a function of the module's name, which hides the module from attribute access.
-    monkeypatch.setattr(sys.modules["course_lib.projects.completion_law"], "MAX_STATES", 8)
+    monkeypatch.setattr(sys.modules["course_lib.projects.law"], "MAX_STATES", 8)
     assert completion_law(parallel([1, 1, 1])).n_states == 8
     with pytest.raises(ValueError, match="more than 8 states"):
         completion_law(chain([1] * 8))

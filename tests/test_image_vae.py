@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from course_lib.training import Preset, load_checkpoint
 from course_lib.training.checkpoints import save_checkpoint
-from course_lib.vae import DeepVAE, log_likelihood
+from course_lib.vae import ImageVAE, log_likelihood
 from course_lib.vae.bounds import GRADIENTS, elbo, iwae_bound
 from course_lib.vae.networks import PAIRS
 
@@ -200,7 +200,7 @@ def test_every_gradient_estimator_reaches_every_parameter(gradient, likelihood):
 def test_before_training_images_start_at_what_the_training_images_show(likelihood, flat):
     last = LEVELS[likelihood] - 1
     x = (last * torch.rand(4_000, 2, 4, 4, generator=noise()) ** torch.linspace(0.1, 3, 16).view(4, 4)).round() / last
-    model = DeepVAE((2, 4, 4), "resnet", {"widths": (2, 2, 2)}, 2, likelihood, last + 1, components=4)
+    model = ImageVAE((2, 4, 4), "resnet", {"widths": (2, 2, 2)}, 2, likelihood, last + 1, components=4)
     with torch.no_grad():
         model.decoder[-1].weight.zero_()
         model.decoder[-1].bias.zero_()
@@ -230,7 +230,7 @@ def test_intensities_never_seen_in_training_stay_possible(likelihood):
 
 def test_flows_start_as_the_gaussians_they_are_given():
     torch.manual_seed(0)
-    model = DeepVAE((1, 4, 4), "dense", latent_dim=3, posterior_flows=2, prior_flows=2, flow_width=8).double()
+    model = ImageVAE((1, 4, 4), "dense", latent_dim=3, posterior_flows=2, prior_flows=2, flow_width=8).double()
     x = (torch.rand(4, 1, 4, 4, generator=noise()) > 0.5).double()
     q = model.posterior(x)
     z, log_q = q.rsample_and_log_prob(5, noise())
@@ -258,9 +258,9 @@ def test_a_checkpoint_brings_the_model_back(tmp_path, dtype):
         "prior_flows": 1,
         "flow_width": 16,
     }
-    preset = Preset("deep", "digits", "DeepVAE", arguments)
+    preset = Preset("deep", "digits", "ImageVAE", arguments)
     torch.manual_seed(1)
-    model = DeepVAE(**arguments)
+    model = ImageVAE(**arguments)
     if dtype == torch.float16:
         with torch.no_grad():
             for parameter in model.parameters():
@@ -268,7 +268,7 @@ def test_a_checkpoint_brings_the_model_back(tmp_path, dtype):
     path = tmp_path / "deep.safetensors"
     save_checkpoint(path, model, {"name": "deep", "settings": preset.settings(), "metrics": {}}, dtype)
     loaded, _ = load_checkpoint(path)
-    assert isinstance(loaded, DeepVAE)
+    assert isinstance(loaded, ImageVAE)
     for name, tensor in model.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32
         assert torch.equal(loaded.state_dict()[name], tensor)
@@ -290,7 +290,7 @@ def test_memory_is_planned_for_what_a_sample_takes(network, likelihood):
     shape, k = (1, 16, 16), 40
     sizes = {"dense": {"width": 30}, "gated-conv": {"widths": (8, 8, 8)}, "resnet": {"widths": (8, 8, 8)}}[network]
     levels = {"bernoulli": 2, "logistic-mixture": 9, "categorical": 9}[likelihood]
-    model = DeepVAE(shape, network, sizes, 4, likelihood, levels, components=3)
+    model = ImageVAE(shape, network, sizes, 4, likelihood, levels, components=3)
     x, z = torch.zeros(1, *shape), torch.zeros(k, 1, 4)
     with torch.profiler.profile(profile_memory=True) as profile, torch.inference_mode():
         model.log_conditional(x, z)
@@ -299,7 +299,7 @@ def test_memory_is_planned_for_what_a_sample_takes(network, likelihood):
         if event.name() == "[memory]":
             in_use += event.nbytes()
             most = max(most, in_use)
-    assert 0.25 < most / (4 * k * model.numbers_per_sample) < 2
+    assert 0.25 < most / (4 * k * model.floats_per_draw) < 2
 
 
 # Bad input
@@ -353,5 +353,5 @@ def test_bad_images_are_refused_in_one_sentence(likelihood, spoil, told):
 )
 def test_impossible_models_are_refused(arguments, told):
     with pytest.raises(ValueError, match=told) as refused:
-        DeepVAE(**arguments)
+        ImageVAE(**arguments)
     assert "\n" not in str(refused.value)

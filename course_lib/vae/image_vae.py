@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from course_lib.checks import one_of, whole_number
 from course_lib.vae.distributions import (
     BernoulliPixels,
     CategoricalLevels,
@@ -30,9 +31,9 @@ from course_lib.vae.models import (
     logits_of_mean,
     standard_normal,
 )
-from course_lib.vae.networks import PAIRS, checked_count
+from course_lib.vae.networks import PAIRS
 
-__all__ = ["DeepVAE"]
+__all__ = ["ImageVAE"]
 
 
 class PixelDistribution(Protocol):
@@ -69,7 +70,7 @@ _LIKELIHOODS: dict[str, Callable[[Tensor, int], PixelDistribution]] = {
 }
 
 
-class DeepVAE(LatentVariableModel):
+class ImageVAE(LatentVariableModel):
     """A VAE of images ``[channels, height, width]``: the networks, p(x|z), q(z|x) and p(z) are chosen by name.
 
     The decoder's output has a bias of its own for every pixel, at which p(x|z) starts (`start_from`).
@@ -110,19 +111,17 @@ class DeepVAE(LatentVariableModel):
                 convolutions cannot halve twice.
         """
         super().__init__()
-        if network not in PAIRS:
-            raise ValueError(f"there is no network {network!r}; choose one of {', '.join(PAIRS)}.")
-        if likelihood not in _LIKELIHOODS:
-            raise ValueError(f"there is no likelihood {likelihood!r}; choose one of {', '.join(_LIKELIHOODS)}.")
+        one_of("network", network, PAIRS)
+        one_of("likelihood", likelihood, _LIKELIHOODS)
         if not (isinstance(shape, Sequence) and len(shape) == 3):
             raise ValueError(f"shape must give channels, height and width, such as (1, 28, 28); got {shape!r}.")
         if (likelihood == "bernoulli") != (levels == 2):
             raise ValueError(f"bits have 2 levels and a Bernoulli likelihood; got levels {levels} and {likelihood}.")
         sizes = {"latent_dim": latent_dim, "levels": levels, "components": components, "flow_width": flow_width}
         for name, size in {**sizes, **dict(zip(("channels", "height", "width"), shape, strict=True))}.items():
-            checked_count(name, size)
+            whole_number(name, size)
         for name, steps in {"posterior_flows": posterior_flows, "prior_flows": prior_flows}.items():
-            checked_count(name, steps, least=0)
+            whole_number(name, steps, least=0)
         channels, height, width = shape
         self.shape = channels, height, width
         self.data_dim, self.latent_dim, self.levels = math.prod(shape), latent_dim, levels
@@ -142,7 +141,7 @@ class DeepVAE(LatentVariableModel):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def numbers_per_sample(self) -> int:
+    def floats_per_draw(self) -> int:
         """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
         return 3 * self._widest
 

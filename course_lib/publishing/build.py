@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.notebooks import NOTEBOOKS, sources
-from course_lib.notebooks.execution import NotebookFailed, execute
-from course_lib.notebooks.storage import write_notebook
+from course_lib.files import write_atomically
+from course_lib.publishing import NOTEBOOKS, sources
+from course_lib.publishing.execution import NotebookFailed, execute
 
 __all__ = ["build"]
 
@@ -41,4 +41,4 @@ def build(names: Sequence[str] = (), *, folder: Path = NOTEBOOKS) -> None:
         except KeyboardInterrupt:
             message = f"{n_built} of {len(targets)} notebooks are rebuilt, the others are as they were."
             raise KeyboardInterrupt(message) from None
-        write_notebook(target, notebook)
+        write_atomically({target: sources.as_bytes(notebook)})

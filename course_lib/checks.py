@@ -1,0 +1,78 @@
+"""One way to say that an argument is wrong: what it is called, what it has to be, and what it is.
+
+Every check returns the argument as the type that the caller goes on with, or raises ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+__all__ = ["fraction", "one_of", "positive_number", "real_number", "whole_number"]
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int. A float without a fraction, such as 1e6, counts as one; True does not.
+
+    Raises:
+        ValueError: it is not a whole number, or less than ``least``.
+    """
+    if not _is_number(value) or not math.isfinite(value) or value != int(value) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    return int(value)
+
+
+def real_number(name: str, value: Any, unit: str = "") -> float:
+    """``value`` as a float, which may be infinite.
+
+    Args:
+        name: what the argument is called.
+        value: what was given.
+        unit: what it is a number of, such as ``"days"``.
+
+    Raises:
+        ValueError: it is not a number, or ``nan``.
+    """
+    if not _is_number(value) or math.isnan(value):
+        raise ValueError(f"{name} must be a number{f' of {unit}' if unit else ''}; got {value!r}.")
+    return float(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """``value`` as a float above zero.
+
+    Raises:
+        ValueError: it is not a number, or not above zero, or infinite.
+    """
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive, finite number; got {value!r}.")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float between 0 and 1, neither included.
+
+    Raises:
+        ValueError: it is not a number, or not between them.
+    """
+    if not _is_number(value) or not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1; got {value!r}.")
+    return float(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """``value``.
+
+    Raises:
+        ValueError: it is not one of ``allowed``.
+    """
+    choices = list(allowed)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}; got {value!r}.")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,111 @@
+"""Where the draws of half two come from: generators that follow from a key, and how a batch shares them.
+
+Whatever is drawn for an image, or in a step of training, comes from a generator of its own, which `keyed` makes of the
+seed, the number of the image or step, and what the draws are for. So an image has the same draws in whatever batch,
+block or process it comes, and a training that goes on has those that it would have had.
+
+A model takes such a `NoiseSource` for a batch: one generator, one for each image, or a process's `Part` of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["NoiseSource", "Part", "Purpose", "for_each_image", "keyed", "normal", "uniform"]
+
+
+class Purpose(IntEnum):
+    """What draws are for. Each purpose has draws of its own, so a number is never given to another one.
+
+    Those of log p(x) belong to an image, those of training to an epoch or a step.
+    """
+
+    EVIDENCE = 0
+    ANNEALING = 1
+    TUNING = 2
+    ANNEALING_BACK = 3
+    SIMULATION = 4
+    ORDER_OF_IMAGES = 5
+    TRAINING_STEP = 6
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process's part of the noise of a batch that several processes share.
+
+    Attributes:
+        generator: the same in all of them: each draws for the whole batch, and keeps its part.
+        batch_size: images in the whole batch.
+        images: which of them are this process's.
+    """
+
+    generator: torch.Generator
+    batch_size: int
+    images: slice
+
+
+# One source for a batch, one for each of its images, a part of one, or torch's global one.
+NoiseSource = torch.Generator | Sequence[torch.Generator] | Part | None
+
+
+def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> torch.Generator:
+    """A generator whose draws follow from its key, and are unrelated to those of any other.
+
+    Args:
+        device: where it draws.
+        purpose: what the draws are for.
+        seed: the user's, at least 0.
+        number: of the image, epoch or step, from 0 to 2**32 - 1.
+    """
+    # A key is its words of 32 bits, and zeros at its end do not count. Only a larger seed makes a fourth word, which
+    # stands apart, or it could be taken for a number.
+    high, low = divmod(seed, 2**32)
+    sequence = np.random.SeedSequence((low, number, purpose), spawn_key=(high,) if high else ())
+    (state,) = sequence.generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def normal(shape: Sequence[int], source: NoiseSource, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Standard normal noise ``[..., batch, dim]``.
+
+    Raises:
+        ValueError: there are not as many generators as images.
+    """
+    if isinstance(source, Part):
+        whole = (*shape[:-2], source.batch_size, shape[-1])
+        return torch.randn(whole, generator=source.generator, device=device, dtype=dtype)[..., source.images, :]
+    if not isinstance(source, Sequence):
+        return torch.randn(tuple(shape), generator=source, device=device, dtype=dtype)
+    each, of_one = for_each_image(source, shape[-2]), (*shape[:-2], shape[-1])
+    return torch.stack([torch.randn(of_one, generator=one, device=device, dtype=dtype) for one in each], dim=-2)
+
+
+def uniform(shape: Sequence[int], source: NoiseSource, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Noise between 0 and 1, ``[..., batch]``, drawn image by image.
+
+    Raises:
+        ValueError: there are not as many generators as images.
+    """
+    each, of_one = for_each_image(source, shape[-1]), tuple(shape[:-1])
+    return torch.stack([torch.rand(of_one, generator=one, device=device, dtype=dtype) for one in each], dim=-1)
+
+
+def for_each_image(source: NoiseSource, batch: int) -> Sequence[torch.Generator | None]:
+    """The source of noise of each image, which may be the same for all.
+
+    Raises:
+        ValueError: there are not as many generators as images, or the source is a part of a batch's.
+    """
+    if isinstance(source, Part):
+        raise ValueError("these draws are made image by image: give a generator for each, not a part of a batch's.")
+    if not isinstance(source, Sequence):
+        return [source] * batch
+    if len(source) != batch:
+        raise ValueError(f"one generator for each of {batch} images is needed; got {len(source)}.")
+    return source
