@@ -31,6 +31,8 @@ from PIL import Image
 from requests import RequestException
 from torch import Tensor
 
+from course_lib.resources import DATA
+
 __all__ = [
     "BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "is_here",
     "load",
@@ -47,8 +49,8 @@ SPLITS = {
 }
 BINARIZATION_SEED = 0
 
-_ROOT = Path(__file__).resolve().parents[1]
-REGISTRY = _ROOT / "data" / "download_registry.json"
+_ROOT = DATA.parent
+REGISTRY = DATA / "download_registry.json"
 _MNIST_FILES = (
     "train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip

@@ -9,7 +9,8 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+from course_lib.resources import DATA
 
 __all__ = ["Check", "examine", "report"]
 
@@ -19,11 +20,17 @@ MEMORY_NEEDED = 2.0  # GB free: the largest notebook, JupyterLab and a browser
 KERNEL_TIMEOUT = 20  # seconds
 
 # Packages that are imported under another name than they are installed under.
-_MODULES = {"scikit-learn": "sklearn"}
+_MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
 
-_ROOT = Path(__file__).resolve().parents[1]
 _PYTHON = f'"{sys.executable}"' if " " in sys.executable else sys.executable
-_INSTALL = f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}[dev]"'
+_ROOT = DATA.parent
+# A checkout is installed from its folder, and git has what is missing in it; a wheel is installed again, whole.
+_IS_CHECKOUT = (_ROOT / "pyproject.toml").is_file()
+_INSTALL = (
+    f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}[dev]"'
+    if _IS_CHECKOUT
+    else f"{_PYTHON} -m pip install --force-reinstall WHEEL   (the file that the course came in)"
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ def _packages() -> tuple[str, str | None]:
     troubles = [trouble for r in needed if (trouble := _trouble(r.name, r.specifier.contains))]
     if troubles:
         return "; ".join(troubles), _INSTALL
-    return f"{len(needed)} packages import, in versions that fit", None
+    version = importlib.metadata.version(DISTRIBUTION)
+    return f"{DISTRIBUTION} {version}; its {len(needed)} packages import, in versions that fit", None
 
 
 def _trouble(package: str, fits: Callable[[str], bool]) -> str | None:
@@ -142,9 +150,8 @@ def _memory() -> tuple[str, str | None]:
 
 
 def _data() -> tuple[str, str | None]:
-    path = _ROOT / "data" / "project_tasks.csv"
-    mend = f'git -C "{_ROOT}" checkout -- data/project_tasks.csv'
-    if not path.is_file():
+    mend = _restored("data/project_tasks.csv")
+    if not (DATA / "project_tasks.csv").is_file():
         return "data/project_tasks.csv is missing", mend
     from course_lib.projects import Project
 
@@ -163,8 +170,12 @@ def _checkpoints() -> tuple[str, str | None]:
         for name in names:
             load_checkpoint(name)
     except (OSError, ValueError) as error:
-        return str(error), f'git -C "{_ROOT}" checkout -- data/checkpoints'
+        return str(error), _restored("data/checkpoints")
     return f"data/checkpoints: {len(names)} trained models load", None
+
+
+def _restored(path: str) -> str:
+    return f'git -C "{_ROOT}" checkout -- {path}' if _IS_CHECKOUT else _INSTALL
 
 
 def _kernel() -> tuple[str, str | None]:
@@ -175,7 +186,8 @@ def _kernel() -> tuple[str, str | None]:
     try:
         # Started where notebooks start theirs, so that course_lib comes from the installation. ipykernel
         # warns at each start that it talks over local TCP, as every kernel on Windows has to.
-        manager.start_kernel(cwd=str(_ROOT / "notebooks"), extra_arguments=["--log-level=CRITICAL"])
+        folder = _ROOT / "notebooks" if _IS_CHECKOUT else DATA
+        manager.start_kernel(cwd=str(folder), extra_arguments=["--log-level=CRITICAL"])
         client = manager.client()
         client.start_channels()
         try:

@@ -79,7 +79,7 @@ def test_little_memory_is_found(monkeypatch, no_kernel):
 
 
 def test_missing_data_are_found(monkeypatch, tmp_path, no_kernel):
-    monkeypatch.setattr(doctor, "_ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "DATA", tmp_path)
     check = found("data")
     assert check.found == "data/project_tasks.csv is missing"
     assert "checkout -- data/project_tasks.csv" in check.remedy

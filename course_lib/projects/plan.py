@@ -18,11 +18,12 @@ import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from course_lib.resources import DATA
+
 __all__ = ["Project"]
 
 Floats = NDArray[np.float64]
 
-_EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "project_tasks.csv"
 _COLUMNS = ("task", "predecessors", "mean_days")
 
 
@@ -107,7 +108,7 @@ class Project:
     @classmethod
     def example(cls) -> Project:
         """The course's ten tasks, from ``data/project_tasks.csv`` in the repository, wherever you run."""
-        return cls.from_csv(_EXAMPLE)
+        return cls.from_csv(DATA / "project_tasks.csv")
 
     def with_means(self, means: ArrayLike) -> Project:
         """The same tasks in the same order, with other mean durations in days, ``[n_tasks]``."""

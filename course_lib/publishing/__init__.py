@@ -6,10 +6,10 @@ executes both and stores them with their outputs; :mod:`.run` executes what lear
 each notebook's headline estimate compares with the exact answer.
 """
 
-from pathlib import Path
+from course_lib.resources import DATA
 
 __all__ = ["BUILD", "NOTEBOOKS"]
 
-_ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = _ROOT / "notebooks"
-BUILD = _ROOT / "build"
+# Of the repository. An installed wheel has neither.
+NOTEBOOKS = DATA.parent / "notebooks"
+BUILD = DATA.parent / "build"

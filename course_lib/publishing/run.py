@@ -45,7 +45,9 @@ def run(*, folder: Path = NOTEBOOKS, build_folder: Path = BUILD) -> list[Outcome
     """
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     if not paths:
-        raise ValueError(f"There are no notebooks in {folder}.")
+        raise ValueError(
+            f"There are no notebooks in {folder}: they come with the course's repository, not with its wheel."
+        )
     outcomes: list[Outcome] = []
     for path in paths:
         try:

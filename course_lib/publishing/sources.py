@@ -41,7 +41,9 @@ def find(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """
     sources = sorted(folder.glob("[0-9]*.py"))
     if not sources:
-        raise ValueError(f"There are no notebook sources in {folder}.")
+        raise ValueError(
+            f"There are no notebook sources in {folder}: they come with the course's repository, not with its wheel."
+        )
     for name in names:
         if not any(_is_called(source, name) for source in sources):
             known = ", ".join(source.stem for source in sources)

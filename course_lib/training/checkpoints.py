@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from course_lib.files import write_atomically
+from course_lib.resources import DATA
 from course_lib.training.presets import Preset, build_model
 from course_lib.vae import LatentVariableModel
 
@@ -36,7 +37,7 @@ __all__ = [
 
 CARD_VERSION = 1
 # The checkpoints that come with the course.
-PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+PUBLISHED = DATA / "checkpoints"
 
 
 def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> None:
