@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +15,30 @@ from typing import Any, NoReturn
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 is success, 1 a failure told in one sentence on stderr, 2 a wrong use, 130 an interruption.
+    0 is success, 1 a failure told in one sentence on stderr, 2 a wrong use, 130 an interruption. With
+    ``COURSE_TRACEBACK=1`` in the environment a failure is raised instead of told.
     """
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except ModuleNotFoundError as error:
-        print(f"course_lib: {error}; `python -m course_lib doctor` says how to install it.", file=sys.stderr)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        print(f"course_lib: {error}", file=sys.stderr)
+        if os.environ.get("COURSE_TRACEBACK", "0") not in ("", "0"):
+            raise
+        is_missing = isinstance(error, ModuleNotFoundError)
+        remedy = "; `python -m course_lib doctor` says how to install it." if is_missing else ""
+        print(f"course_lib: {error}{remedy}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interruption:
         print(f"\nInterrupted. {str(interruption) or 'Nothing was changed.'}", file=sys.stderr)
         return 130
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m course_lib", description="The course's command line.")
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib",
+        description="The course's command line.",
+        epilog="An error is told in one sentence; with COURSE_TRACEBACK=1 in the environment, with its traceback.",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     summary = "check that this machine is ready for the course"
@@ -85,9 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--save", action="store_true", help="write the result into the checkpoint's card")
     evaluate.set_defaults(command=_evaluate)
 
-    summary = "rebuild the stored notebooks from notebooks/source"
+    summary = "rebuild the stored notebooks that are no longer what notebooks/source says"
     build = commands.add_parser("build", help=summary, description=f"{summary.capitalize()}.")
-    build.add_argument("names", nargs="*", metavar="NAME", help="a number or a name, such as 01 (default: all)")
+    build.add_argument(
+        "names", nargs="*", metavar="NAME", help="a number or a name, such as 01, to rebuild in any case (default: all)"
+    )
+    build.add_argument("--all", action="store_true", help="rebuild also what is up to date")
     build.set_defaults(command=_build)
     return parser
 
@@ -211,7 +222,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     from course_lib.publishing.build import build
 
-    build(options.names)
+    build(options.names, everything=options.all)
     return 0
 
 

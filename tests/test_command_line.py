@@ -96,7 +96,7 @@ def test_run_prints_the_table_and_fails_when_a_notebook_does(ok, code, monkeypat
 
 
 def raising(error: BaseException):
-    def command(*_):
+    def command(*_, **__):
         raise error
 
     return command
@@ -120,6 +120,35 @@ def test_errors_are_one_sentence(error, complaint, monkeypatch, capsys):
     monkeypatch.setattr(build, "build", raising(error))
     assert main(["build"]) == 1
     assert capsys.readouterr().err == complaint
+
+
+@pytest.mark.parametrize("switch", ["", "0"])
+def test_the_traceback_is_shown_only_when_it_is_asked_for(switch, monkeypatch, capsys):
+    monkeypatch.setattr(build, "build", raising(ValueError("This is wrong.")))
+    monkeypatch.setenv("COURSE_TRACEBACK", switch)
+    assert main(["build"]) == 1
+    assert capsys.readouterr().err == "course_lib: This is wrong.\n"
+    monkeypatch.setenv("COURSE_TRACEBACK", "1")
+    with pytest.raises(ValueError, match=r"This is wrong\."):
+        main(["build"])
+
+
+def test_help_tells_a_developer_how_to_see_the_traceback(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "COURSE_TRACEBACK=1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, asked_for",
+    [([], ([], False)), (["--all"], ([], True)), (["01", "02"], (["01", "02"], False))],
+    ids=str,
+)
+def test_build_passes_on_what_to_rebuild(arguments, asked_for, monkeypatch):
+    calls = []
+    monkeypatch.setattr(build, "build", lambda names, *, everything: calls.append((names, everything)))
+    assert main(["build", *arguments]) == 0
+    assert calls == [asked_for]
 
 
 @pytest.mark.parametrize(

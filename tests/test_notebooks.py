@@ -1,5 +1,8 @@
 """The pipeline on small made sources, and what the course's own stored notebooks have to be."""
 
+import base64
+import copy
+import io
 import json
 import os
 import re
@@ -10,13 +13,17 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from matplotlib.figure import Figure
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from course_lib.estimates import COMPARISON_MIME
 from course_lib.publishing import NOTEBOOKS, sources
 from course_lib.publishing.build import build
 from course_lib.publishing.execution import NotebookFailed
+from course_lib.publishing.palette import with_palettes
 from course_lib.publishing.run import Outcome, run, table
 
 EXERCISE = """\
@@ -150,9 +157,80 @@ def test_a_rebuild_changes_nothing(tmp_path):
     paths = [tmp_path / "01_double.ipynb", tmp_path / "solutions" / "01_double.ipynb"]
     before = [path.read_bytes() for path in paths]
     assert len(set(before)) == 2
-    build(folder=tmp_path)
+    build(folder=tmp_path, everything=True)
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.rglob("*.*")) == sorted([*paths, tmp_path / "source" / "01_double.py"])
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch) -> Path:
+    """A folder with two notebooks, built without the seconds that a kernel takes."""
+
+    def execute(notebook, **_):
+        for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+            cell.execution_count = count
+
+    monkeypatch.setattr("course_lib.publishing.build.execute", execute)
+    write(tmp_path, "01_double.py", EXERCISE)
+    write(tmp_path, "02_print.py", "# %% [markdown]\n# Printing\n\n# %%\nprint(1)\n")
+    build(folder=tmp_path)
+    return tmp_path
+
+
+def touched(folder: Path, *names: str, **settings: bool) -> list[str]:
+    """Which notebooks a build writes anew."""
+    paths = [path for path in folder.rglob("*.ipynb")]
+    before = {path: path.stat().st_ino for path in paths}
+    build(names, folder=folder, **settings)
+    return sorted(path.relative_to(folder).as_posix() for path in paths if path.stat().st_ino != before[path])
+
+
+ALL_FOUR = ["01_double.ipynb", "02_print.ipynb", "solutions/01_double.ipynb", "solutions/02_print.ipynb"]
+
+
+def test_a_build_leaves_what_is_up_to_date_and_says_so(two, capsys):
+    capsys.readouterr()
+    assert touched(two) == []
+    assert capsys.readouterr().out.splitlines() == [
+        "01_double: up to date",
+        "solutions/01_double: up to date",
+        "02_print: up to date",
+        "solutions/02_print: up to date",
+    ]
+    assert touched(two, "02") == ["02_print.ipynb", "solutions/02_print.ipynb"]
+    assert touched(two, everything=True) == ALL_FOUR
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# %% [markdown]\n# Printing\n\n# %%\nprint(2)\n",
+        "# %% [markdown]\n# Showing\n\n# %%\nprint(1)\n",
+        '# %% [markdown]\n# Printing\n\n# %% tags=["headline"]\nprint(1)\n',
+        "# %%\nprint(1)\n\n# %% [markdown]\n# Printing\n",
+        "# %%\nprint(1)\n",
+    ],
+    ids=["code", "text", "tags", "order", "number"],
+)
+def test_any_change_of_a_source_makes_its_notebooks_out_of_date(two, text):
+    write(two, "02_print.py", text)
+    assert touched(two) == ["02_print.ipynb", "solutions/02_print.ipynb"]
+
+
+@pytest.mark.parametrize("damage", ["not executed", "executed in part", "not a notebook", "gone"])
+def test_a_stored_notebook_that_was_not_run_from_top_to_bottom_is_rebuilt(two, damage):
+    path = two / "01_double.ipynb"
+    whole = path.read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    counts = {"not executed": [None, None], "executed in part": [1, None]}.get(damage, [1, 2])
+    for cell, count in zip((c for c in notebook.cells if c.cell_type == "code"), counts, strict=True):
+        cell.execution_count = count
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"no JSON" if damage == "not a notebook" else sources.as_bytes(notebook))
+    build(folder=two)
+    assert path.read_bytes() == whole
 
 
 def test_a_stored_notebook_holds_outputs_and_no_trace_of_its_making(tmp_path):
@@ -182,7 +260,62 @@ def test_figures_are_stored_whatever_backend_the_shell_asks_for(tmp_path, monkey
     write(tmp_path, "01_figure.py", "# %%\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2]);\n")
     build(folder=tmp_path)
     (cell,) = code_cells(tmp_path / "01_figure.ipynb")
-    assert any("image/png" in output.data for output in cell.outputs)
+    (figure,) = (output.data["image/png"] for output in cell.outputs if "image/png" in output.data)
+    assert picture(figure).mode == "P"
+
+
+def picture(png: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(png)))
+
+
+def png(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def plot() -> str:
+    """Ten thin lines, each in a colour of its own, beside all greys there are."""
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    for n in range(10):
+        left.plot([0, 1, 2], [n, 9 - n, n], linewidth=1)
+    right.imshow(np.linspace(0, 1, 400)[:, None].repeat(400, axis=1), cmap="gray")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def with_figure(figure: str) -> nbformat.NotebookNode:
+    bundle = {"image/png": figure, "text/plain": "<Figure>"}
+    return new_notebook(cells=[new_code_cell("plot()", outputs=[new_output("display_data", data=bundle)])])
+
+
+def test_a_figure_gets_a_palette_in_which_no_colour_is_far_off():
+    figure = plot()
+    notebook = with_figure(figure)
+    with_palettes(notebook)
+    small = notebook.cells[0].outputs[0].data["image/png"]
+    assert len(small) < len(figure) / 2
+    before, after = (np.asarray(picture(text).convert("RGB")).astype(int) for text in (figure, small))
+    assert abs(after - before).max() <= 24
+    white = (before == 255).all(-1)
+    assert white.mean() > 0.3
+    assert (after[white] == 255).all()
+
+
+def test_the_same_figure_becomes_the_same_bytes():
+    notebooks = [with_figure(plot()) for _ in range(2)]
+    for notebook in notebooks:
+        with_palettes(notebook)
+    assert notebooks[0].cells[0].outputs == notebooks[1].cells[0].outputs
+
+
+def test_a_figure_that_would_not_become_smaller_is_left_alone():
+    notebook = with_figure(png(Image.new("1", (2, 2))))
+    before = copy.deepcopy(notebook)
+    with_palettes(notebook)
+    assert notebook == before
 
 
 def test_a_failing_cell_stops_the_build_and_leaves_the_old_notebook(tmp_path):
@@ -207,6 +340,7 @@ def test_an_interrupted_build_says_what_is_rebuilt_and_leaves_the_rest(tmp_path)
     write(tmp_path, "02_slow.py", "# %%\nfrom pathlib import Path\n\nprint(2)\n")
     build(folder=tmp_path)
     before = (tmp_path / "02_slow.ipynb").read_bytes()
+    write(tmp_path, "01_quick.py", "# %%\nprint(2)\n")
     slow = "# %%\nimport time\nfrom pathlib import Path\n\nPath('started').touch()\ntime.sleep(60)\n"
     write(tmp_path, "02_slow.py", slow)
     command = (
