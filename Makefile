@@ -1,6 +1,7 @@
 # `make run` and `make test` work as the first command after a clone; Python >= 3.11 is all they need.
 
 PYTHON ?= python3
+UPGRADE ?= --upgrade
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -17,8 +18,9 @@ help:  ## say what there is to make
 run: $(READY)  ## run the notebooks in order and compare their estimates with the exact answers
 	$(BIN)/python -m course_lib run
 
+# With COVERAGE="-m coverage run" as in .ci/run it is also measured what the tests reach.
 test: $(READY)  ## prove all of it: the library, the notebooks, the command line, JupyterLab
-	$(BIN)/python -m pytest
+	$(BIN)/python $(COVERAGE) -m pytest
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks
@@ -29,7 +31,7 @@ doctor: $(READY)  ## check that this machine is ready for the course
 bench: $(READY)  ## measure speed and memory against what a user would write instead
 	$(BIN)/python -m pytest benchmarks -n 0 -s
 
-notebooks: $(READY)  ## rebuild the notebooks from notebooks/source
+notebooks: $(READY)  ## rebuild the notebooks that differ from notebooks/source
 	$(BIN)/python -m course_lib build
 
 lint: $(READY)  ## check style, types and the import rules
@@ -39,11 +41,12 @@ lint: $(READY)  ## check style, types and the import rules
 	$(BIN)/mypy
 
 # One version of each package for every Python and system, so that everyone sees the same numbers.
+# `make lock UPGRADE=` keeps what is pinned and adds what is new in pyproject.toml.
 lock:  ## choose the newest versions of all packages anew
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
 	build/lock/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--fork-strategy fewest --upgrade --no-annotate --custom-compile-command "make lock" \
+		--fork-strategy fewest $(UPGRADE) --no-annotate --custom-compile-command "make lock" \
 		--quiet --output-file constraints.txt
 
 clean:  ## remove what was built and installed here

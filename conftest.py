@@ -2,9 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
-from nbval.plugin import IPyNbFile
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 # pytest runs two workers (pyproject.toml). With two threads each, torch's small products would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,3 +23,12 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     """
     if isinstance(collector, IPyNbFile):
         collector.skip_compare = (*collector.skip_compare, "stderr")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """The kernel of a stored notebook is not measured: it would be slower, and ends without saying what it reached."""
+    with pytest.MonkeyPatch.context() as environment:
+        if isinstance(item, IPyNbCell):
+            environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)

@@ -298,7 +298,7 @@ def test_a_figure_gets_a_palette_in_which_no_colour_is_far_off():
     small = notebook.cells[0].outputs[0].data["image/png"]
     assert len(small) < len(figure) / 2
     before, after = (np.asarray(picture(text).convert("RGB")).astype(int) for text in (figure, small))
-    assert abs(after - before).max() <= 24
+    assert abs(after - before).max() <= 20
     white = (before == 255).all(-1)
     assert white.mean() > 0.3
     assert (after[white] == 255).all()
