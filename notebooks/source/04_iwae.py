@@ -34,8 +34,11 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate, pareto_k
 from course_lib.exercises import notebook_04 as check
+from course_lib.figures import notebook_04 as figures
+from course_lib.figures.images import image_rows
+from course_lib.figures.live import LiveCurve
 from course_lib.training import load_checkpoint
-from course_lib.vae import VAE, LinearGaussianVAE, elbo, iwae_bound, log_likelihood, plots
+from course_lib.vae import VAE, LinearGaussianVAE, elbo, iwae_bound, log_likelihood
 from course_lib.vae.bounds import (
     doubly_reparameterized,
     elbo_closed_form,
@@ -92,8 +95,12 @@ for k in [1, 2, 5, 10, 20, 50]:
     print(f"k = {k:2}: L_k = {bounds[-1][0]:.2f}")
 
 # %%
-plots.bounds_against_k(
-    [1, 2, 5, 10, 20, 50], bounds, float(exact_elbo.mean()), float(exact.mean())
+figures.bounds_against_k(
+    [1, 2, 5, 10, 20, 50],
+    bounds,
+    float(exact_elbo.mean()),
+    float(exact.mean()),
+    "The bound starts at the ELBO and climbs towards log p(x)",
 )
 
 # %% [markdown]
@@ -245,7 +252,12 @@ gaps = {
     "wide q": [gap(model, k) for k in ks],
     "narrow q": [gap(narrow, k, finite_variance=False) for k in ks],
 }
-plots.gap_against_k(ks, gaps, {"wide q": float(relative_variance(model, x[:20]).mean())})
+figures.gap_against_k(
+    ks,
+    gaps,
+    {"wide q": float(relative_variance(model, x[:20]).mean())},
+    "With a finite variance the gap falls like 1/k; with an infinite one, slower",
+)
 
 # %% [markdown]
 # ### Does the narrow one get there at all?
@@ -468,7 +480,8 @@ for name, (bound, layer) in {
 }.items():
     runs = [gradient_runs(bound, layer, k) for k in ks]
     ratios[name] = [float((g.mean(0).abs() / g.std(0)).mean()) for g in runs]
-plots.signal_against_k(ks, ratios, runs=4_000)
+title = "More samples: the decoder hears better, the encoder worse"
+figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 
 # %% [markdown]
 # As Rainforth et al. (2018) derived: with $M$ images in a batch the decoder's ratio grows like $\sqrt{Mk}$, the
@@ -528,7 +541,7 @@ def train(k, curve, n_steps=800):
 
 # %%
 title = "After the same number of updates, larger k ends higher"
-with plots.LiveCurve("updates", "log p(x) of validation images (nats)", title) as curve:
+with LiveCurve("updates", "log p(x) of validation images (nats)", title) as curve:
     trained = {k: train(k, curve) for k in [1, 5, 50]}
 
 # %% [markdown]
@@ -555,7 +568,7 @@ check.paired(paired)
 
 # %%
 evidence = {k: log_likelihood(trained[k], test, n_samples=500) for k in trained}
-plots.evidence_by_k(evidence)
+figures.evidence_by_k(evidence, "The images get more probable, the ELBO worse")
 
 # %%
 for k in [5, 50]:
@@ -578,7 +591,7 @@ print(f"the ELBO of k = 50 is lower by more than half a nat: {lower}")
 # **two layers** of latent variables.
 
 # %%
-plots.draw_two_layers()
+figures.draw_two_layers()
 
 # %% [markdown]
 # Nothing in this notebook needs to change for it. Its $z$ is $z_1$ and $z_2$ side by side, its log-weight is
@@ -626,7 +639,7 @@ for name, card in cards.items():
 draws = torch.Generator().manual_seed(0)
 with torch.no_grad():
     rows = {name: m.mean_image(m.sample_prior(14, draws)) for name, m in models.items()}
-plots.image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
+image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
 
 # %%
 with torch.no_grad():
@@ -634,7 +647,7 @@ with torch.no_grad():
     drawn = best.mean_image(best.sample_prior(14, draws))
     bits = datasets.binarize(drawn, draws)
     again = best.mean_image(best.posterior(bits).mean)
-plots.image_rows(
+image_rows(
     {"drawn": drawn, "binarized": bits, "reconstructed": again},
     "Reconstructions of images that the model drew itself",
 )
@@ -665,7 +678,7 @@ panels = {
     "Digits: with k = 1 the last of 8 say least": activity,
     "MNIST: about half of 50 do the work": larger,
 }
-plots.activity(panels, threshold=0.01)
+figures.activity(panels, threshold=0.01)
 
 # %% [markdown]
 # A dimension below the line is as good as switched off: its posterior is the prior, whatever the image. With more

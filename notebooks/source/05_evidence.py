@@ -34,6 +34,8 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate
 from course_lib.exercises import notebook_05 as check
+from course_lib.figures import notebook_05 as figures
+from course_lib.figures.images import image_rows
 from course_lib.training import PRESETS, load_checkpoint
 from course_lib.training.checkpoints import PUBLISHED
 from course_lib.training.presets import flops_per_image
@@ -42,10 +44,8 @@ from course_lib.vae import (
     LinearGaussianVAE,
     annealed_importance_sampling,
     bidirectional_bounds,
-    evidence_plots,
     iwae_bound,
     log_likelihood,
-    plots,
 )
 from course_lib.vae.distributions import DiagonalGaussian
 from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
@@ -119,7 +119,7 @@ examples = {
     "a mean near the edge": mixture([1.0], [0.95], [0.08]),
     "three logistics": mixture([0.5, 0.3, 0.2], [0.0, 0.55, 1.1], [0.03, 0.06, 0.02]),
 }
-evidence_plots.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
+figures.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
 
 # %% [markdown]
 # ### Right on paper, wrong in float32
@@ -167,9 +167,7 @@ for name, model in grey_models.items():
     z = model.posterior(digits.test[:1]).mean
     log_probs = model.conditional(z).log_probs()  # [images, channels, 8, 8, 17 levels]
     pixel[name] = log_probs[0, 0, row, column].exp()
-evidence_plots.mass_functions(
-    pixel, observed=round(16 * float(digits.test[0, 0, row, column]))
-)
+figures.mass_functions(pixel, observed=round(16 * float(digits.test[0, 0, row, column])))
 
 # %% [markdown]
 # That is one pixel of one image, with $z$ at the mean of $q$. Over all test images, in nats and in **bits per
@@ -186,7 +184,7 @@ for name, found in grey_evidence.items():
         end="",
     )
     print(f" per dimension; {train:.1f} nats on the images it was trained on")
-evidence_plots.paired_differences(
+figures.paired_differences(
     {n: grey_evidence[n].per_image for n in names}, reference="digits-mixture"
 )
 
@@ -245,11 +243,11 @@ deep, card = load_checkpoint("mnist-small-resnet")
 draws = torch.Generator().manual_seed(0)
 true_z = deep.sample_prior(40, draws)
 simulated = deep.sample_conditional(true_z, draws)
-plots.image_rows({"": simulated[:14]}, "Drawn from the model: what we evaluate first")
+image_rows({"": simulated[:14]}, "Drawn from the model: what we evaluate first")
 
 # %%
 log_w = deep.log_weights(simulated[:1], 5_000, draws)[:, 0]
-evidence_plots.log_weights(log_w)
+figures.log_weights(log_w)
 
 # %% [markdown]
 # $\log p(x)$ is not where the draws are. It is set by the few on the right, and the mean on the left does not see them.
@@ -348,7 +346,7 @@ print(
 # %%
 ns = [2, 5, 10, 30, 100, 300, 1_000, 3_000]
 against_n = [log_likelihood(deep, simulated[:4], n) for n in ns]
-evidence_plots.evidence_against_n(ns, against_n)
+figures.evidence_against_n(ns, against_n)
 
 # %% [markdown]
 # `log_likelihood` streams: it never holds more than a thousand draws of a few images, whatever their number. Each
@@ -356,7 +354,7 @@ evidence_plots.evidence_against_n(ns, against_n)
 
 # %%
 deep_evidence = log_likelihood(deep, simulated, 1_000)
-evidence_plots.pareto_k_by_image(deep_evidence)
+figures.pareto_k_by_image(deep_evidence)
 
 # %%
 test_1000 = card["metrics"]["test"]["is_1000"]["log_likelihood"]
@@ -365,7 +363,7 @@ print(f"of 10,000 real test images, with as many draws: {share:.0%} (from the ca
 
 # %%
 order = deep_evidence.per_image.argsort()
-plots.image_rows(
+image_rows(
     {"hardest": simulated[order[:12]], "easiest": simulated[order[-12:].flip(0)]},
     "Improbable images are busy, probable ones are plain",
 )
@@ -439,7 +437,7 @@ proposals = {
     name: log_likelihood(plain, its_own[:60], 2_000, proposal=p)
     for name, p in choices.items()
 }
-evidence_plots.proposals_compared(proposals)
+figures.proposals_compared(proposals)
 
 # %% [markdown]
 # Every estimate is low on average, so the higher is the closer. To measure is best, by some half a nat; a little
@@ -520,7 +518,7 @@ for k in [1, 10, 100, 1_000]:
     lower = iwae_bound(log_w[:k])
     swapped = torch.cat([log_w_true[None], log_w[1:k]])
     sandwich[k] = (lower, iwae_bound(swapped))
-evidence_plots.sandwich("draws, k", sandwich)
+figures.sandwich("draws, k", sandwich)
 
 # %% [markdown]
 # The bounds close in as $k$ grows. They hold on average, over the one true $z$ too. A single run can err to the wrong
@@ -578,7 +576,8 @@ def anneal(n_steps, n_chains=1_000):
 exact = float(
     torch.distributions.Normal(0, (1 + 0.4**2) ** 0.5).log_prob(torch.tensor(3.0))
 )
-evidence_plots.annealing({n: anneal(n) for n in [1, 10, 100]}, log_p_x_given_z, exact)
+walks = {n: anneal(n) for n in [1, 10, 100]}
+figures.annealing(walks, log_p_x_given_z, exact, "More steps, more even weights")
 
 # %% [markdown]
 # With one step it is the prior as proposal. With many, each ratio of neighbours is near 1 and the weights become more even.
@@ -633,7 +632,7 @@ both_ways = {
     n: bidirectional_bounds(grey, 20, n_steps=n, n_chains=4) for n in [10, 50, 300]
 }
 by_encoder = log_likelihood(grey, both_ways[10].images, 2_000)
-evidence_plots.sandwich(
+figures.sandwich(
     "annealing steps",
     {n: (b.lower, b.upper) for n, b in both_ways.items()},
     by_encoder.mean,
@@ -732,16 +731,14 @@ shown = simulated[:12]
 fifty = deep.mean_image(deep.posterior(shown).rsample(50, draws))  # [50, images, pixels]
 spread = fifty.std(0)
 rows = {"drawn": shown, "one": fifty[0], "another": fifty[1]}
-plots.image_rows(
+image_rows(
     rows | {"spread": spread / spread.max()},
     "Twelve drawn images, reconstructions of each, and where these differ",
 )
 
 # %%
 fresh = deep.mean_image(deep.sample_prior(28, draws))
-plots.image_rows(
-    {"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel probabilities"
-)
+image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel probabilities")
 
 # %% [markdown]
 # ### What log p(x) does not tell
