@@ -116,6 +116,34 @@ def test_an_evaluation_is_saved_when_asked_and_else_not(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(before)
 
 
+def test_of_two_evaluations_at_once_both_are_saved(tmp_path, monkeypatch):
+    path, how = tmp_path / "it.safetensors", {"n_samples": 5, "n_images": 9, "device": "cpu", "save": True}
+    save_checkpoint(path, MODEL, Card(name="it", settings=tiny().settings(), metrics={}))
+
+    def meanwhile(*arguments, **keywords):
+        monkeypatch.undo()
+        evaluate_checkpoint(path, split="validation", **how)
+        return evaluate(*arguments, **keywords)
+
+    monkeypatch.setattr(evaluation, "evaluate", meanwhile)
+    evaluate_checkpoint(path, split="test", **how)
+    assert load_checkpoint(path)[1].metrics.keys() == {"validation", "test"}
+
+
+def test_an_evaluation_is_not_saved_with_weights_that_were_replaced_meanwhile(tmp_path, monkeypatch):
+    path, card = tmp_path / "it.safetensors", Card(name="it", settings=tiny().settings(), metrics={})
+    save_checkpoint(path, MODEL, card)
+
+    def meanwhile(*arguments, **keywords):
+        save_checkpoint(path, build_model(tiny(seed=1)), card)
+        return evaluate(*arguments, **keywords)
+
+    monkeypatch.setattr(evaluation, "evaluate", meanwhile)
+    with pytest.raises(ValueError, match=r"it\.safetensors was replaced in the meantime"):
+        evaluate_checkpoint(path, n_samples=5, n_images=9, device="cpu", save=True)
+    assert load_checkpoint(path)[1].metrics == {}
+
+
 # Interrupted
 
 

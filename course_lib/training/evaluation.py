@@ -1,13 +1,15 @@
-"""What a checkpoint is worth: ELBO and log p(x) on the images it has not seen."""
+"""What a checkpoint is worth: ELBO and log p(x) of the images of a split, above all of those it has not seen."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +20,7 @@ from course_lib.checks import whole_number
 from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import processes
 from course_lib.training.cards import Card, Evaluation, LogLikelihood, Metric
-from course_lib.training.checkpoints import CheckpointFiles, load_checkpoint, save_card
+from course_lib.training.checkpoints import CheckpointFiles, load_checkpoint, read_card, save_card
 from course_lib.training.devices import choose_device
 from course_lib.training.states import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
@@ -48,7 +50,7 @@ class Kept:
 
     def remove(self) -> None:
         """Remove the files of all processes."""
-        for part in self.path.parent.glob(f"{self.path.name}-*"):
+        for part in self.path.parent.glob(f"{escape(self.path.name)}-*"):
             part.unlink(missing_ok=True)
 
 
@@ -105,7 +107,9 @@ def evaluate_checkpoint(
     found = _found(model, evidence, precision, keep.seconds)
     if processes.is_first():
         if save:
-            card = card.with_evaluation(split, found)
+            # Of the card as it is by now: another evaluation may have been saved in the meantime.
+            metrics = read_card(files.weights).metrics
+            card = dataclasses.replace(card, metrics=metrics).with_evaluation(split, found)
             save_card(files.weights, card)
         keep.remove()
     return card, found, evidence
@@ -137,6 +141,9 @@ def evaluate(
         precision: see `log_likelihood`.
         progress: show a progress bar.
         keep: where what is finished is kept once a minute, and gone on from. It is yours to remove.
+
+    Returns:
+        The evidence of ``n_images`` images, in the data set's order.
 
     Raises:
         ValueError: an unknown data set or split, more images than there are or fewer than processes, fewer than 2

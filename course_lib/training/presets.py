@@ -144,7 +144,8 @@ def build_model(preset: str | Preset) -> LatentVariableModel:
     """A fresh model: the preset's architecture with the initial weights that its seed gives.
 
     Raises:
-        ValueError: there is no preset of that name.
+        ValueError: there is no preset of that name, or its arguments make no sense.
+        TypeError: its arguments are not those of its model.
     """
     preset = preset if isinstance(preset, Preset) else preset_named(preset)
     with torch.random.fork_rng(devices=[]):
