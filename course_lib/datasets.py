@@ -127,7 +127,7 @@ def is_here(name: str) -> bool:
     return all(_given(name, file, file.removesuffix(".gz")) or (_cache() / file).is_file() for file in published)
 
 
-def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, check: bool = True) -> Tensor:
     """Draw black-and-white images: a pixel is 1 with a probability equal to its intensity.
 
     Every call draws anew. Training on fresh draws keeps a model from learning one binarization by heart.
@@ -135,6 +135,7 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> T
     Args:
         intensities: in [0, 1], any shape, floating.
         generator: on the device of ``intensities``; torch's global one unless given.
+        check: look at the intensities, for which the CPU waits for a GPU.
 
     Returns:
         Zeros and ones, the shape of ``intensities``, float32.
@@ -145,7 +146,8 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> T
 
     Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
     """
-    _check_intensities(intensities)
+    if check:
+        _check_intensities(intensities)
     if generator is not None and generator.device.type != intensities.device.type:
         raise ValueError(
             f"the generator is on {generator.device} and the intensities are on {intensities.device}; "

@@ -8,7 +8,7 @@ import torch
 from small_models import LEVELS, on_grid, quadrature_of, rows_seen, tiny_deep, tiny_images
 from torch.nn import functional
 
-from course_lib.training import Preset, load_checkpoint
+from course_lib.training import Card, Preset, load_checkpoint
 from course_lib.training.checkpoints import save_checkpoint
 from course_lib.vae import ImageVAE, log_likelihood
 from course_lib.vae.bounds import GRADIENTS, elbo, iwae_bound
@@ -266,7 +266,7 @@ def test_a_checkpoint_brings_the_model_back(tmp_path, dtype):
             for parameter in model.parameters():
                 parameter.copy_(parameter.half())
     path = tmp_path / "deep.safetensors"
-    save_checkpoint(path, model, {"name": "deep", "settings": preset.settings(), "metrics": {}}, dtype)
+    save_checkpoint(path, model, Card(name="deep", settings=preset.settings(), metrics={}), dtype)
     loaded, _ = load_checkpoint(path)
     assert isinstance(loaded, ImageVAE)
     for name, tensor in model.state_dict().items():

@@ -257,3 +257,21 @@ def to_float64(value: Tensor) -> Tensor:
 
 def _error_of_mean(std_error: Tensor) -> float:
     return float((std_error**2).sum().sqrt() / len(std_error))
+
+
+class RunningEvidence:
+    """The evidence of images that are evaluated a few at a time."""
+
+    def __init__(self, n_images: int, n_samples: int, data_dim: int) -> None:
+        self._whole = Evidence.empty(n_images, min(tail_length(n_samples), n_samples), n_samples, data_dim)
+        self.n_done = 0
+
+    def add(self, part: Evidence) -> None:
+        """Add the next images."""
+        self._whole.fill(self.n_done, part)
+        self.n_done += len(part.per_image)
+
+    def evidence(self) -> Evidence:
+        """That of the images added so far."""
+        done = {name: tensor[..., : self.n_done].clone() for name, tensor in self._whole.tensors().items()}
+        return Evidence(**done, n_samples=self._whole.n_samples, data_dim=self._whole.data_dim)

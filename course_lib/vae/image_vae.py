@@ -145,6 +145,11 @@ class ImageVAE(LatentVariableModel):
         """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
         return 3 * self._widest
 
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Methods that torch may compile, as modules and names: nothing is drawn in them."""
+        parts = super().compilable()
+        return parts if self.posterior_flow is None else [*parts, (self.posterior_flow.steps, "forward")]
+
     def posterior(self, x: Tensor) -> Posterior:
         """The encoder's q(z|x) of images ``[batch, ...]``."""
         features = self.encoder(x.reshape(-1, *self.shape))

@@ -95,6 +95,12 @@ class LatentVariableModel(nn.Module, ABC):
     def start_from(self, images: Tensor) -> None:
         """Before training, let p(x|z) start at what can be read off the training images ``[n, ...]``."""
 
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Methods that torch may compile, as modules and names: nothing is drawn in them."""
+        parts: list[tuple[nn.Module, str]] = [(self, "log_conditional"), (self, "log_prior")]
+        encoder = self.encoder
+        return [*parts, (encoder, "forward")] if isinstance(encoder, nn.Sequential) else parts
+
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) in nats, ``[k, batch]``."""
         return self.log_conditional(x, z) + self.log_prior(z)

@@ -619,7 +619,7 @@ for name, card in cards.items():
     print(f"{name:22} {card['epochs']:>6} {found['elbo']['value']:>8.2f}", end=" ")
     print(f"{log_p['value']:>8.2f} ± {log_p['std_error_over_images']:.2f}", end=" ")
     print(f"{published[name]:>8.2f}", end=" ")
-    print(f"{log_p['share_of_images_with_pareto_k_above_0.7']:>7.0%} of images")
+    print(f"{log_p['share_of_high_pareto_k']:>7.0%} of images")
 
 # %% [markdown]
 # Read the table with care.
