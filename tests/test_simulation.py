@@ -231,9 +231,10 @@ def test_chunks_of_one_run_share_no_draws():
 
 def test_sampling_from_the_plan_itself_is_plain_monte_carlo():
     plain = monte_carlo(PLAN, 30, 50_000, seed=3)
-    assert not plain.weighted
+    assert plain.kind == "hits"
     assert importance_sampling(PLAN, 30, scaled(PLAN, 1), 50_000, seed=3) == plain
-    assert importance_sampling(PLAN, 30, CRITICAL, 1_000).weighted
+    assert importance_sampling(PLAN, 30, CRITICAL, 1_000).kind == "weights"
+    assert conditional_monte_carlo(PLAN, 30, 1_000).kind == "weights"
 
 
 @estimators

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 import networkx as nx
 import numpy as np
@@ -81,7 +82,7 @@ def importance_sampling(
         late = plan.completion_times(durations) >= deadline
         return proposal.log_weights(durations.T.compress(late, axis=1).T)
 
-    return _run(plan, late_log_weights, not proposal.is_nominal, n, seed, threads)
+    return _run(plan, late_log_weights, "hits" if proposal.is_nominal else "weights", n, seed, threads)
 
 
 def conditional_monte_carlo(
@@ -141,7 +142,7 @@ def conditional_monte_carlo(
             log_conditional = np.log(always_law.sf(deadline - plan.completion_times(durations)))
         return others.log_weights(durations) + log_conditional
 
-    return _run(plan, log_contributions, True, n, seed, threads)
+    return _run(plan, log_contributions, "weights", n, seed, threads)
 
 
 def _check_same_plan(plan: Project, proposal: Proposal | Mixture) -> None:
@@ -156,7 +157,7 @@ def _on_every_path(plan: Project, task: str) -> bool:
 def _run(
     plan: Project,
     log_contributions: Callable[[np.random.Generator, int], Floats],
-    weighted: bool,
+    kind: Literal["hits", "weights"],
     n: int,
     seed: int,
     threads: int | None,
@@ -166,14 +167,14 @@ def _run(
     chunk = max(1, _CHUNK_NUMBERS // len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:
-        block = RunningEstimate(n, weighted)
+        block = RunningEstimate(n, kind)
         for number in range(first, min(first + _BLOCK, math.ceil(n / chunk))):
             n_draws = min(chunk, n - number * chunk)
             stream = np.random.SeedSequence(seed, spawn_key=(number,))
             block.add(log_contributions(np.random.Generator(np.random.SFC64(stream)), n_draws), n_draws)
         return block
 
-    total = RunningEstimate(n, weighted)
+    total = RunningEstimate(n, kind)
     blocks = range(0, math.ceil(n / chunk), _BLOCK)
     with tqdm(total=n, unit=" projects", unit_scale=True, delay=_PATIENCE_SECONDS, leave=False) as progress:
         # Merged in order of the blocks: the same sums, digit for digit, whichever thread finished first.
