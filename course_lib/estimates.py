@@ -46,7 +46,7 @@ FEW_EFFECTIVE_DRAWS = 30
 
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """The average of weighted draws, with its error and with what there is to know about its reliability.
+    """The average of draws, weighted or not, with its error and with what the sample shows of its reliability.
 
     Attributes:
         value: the estimate.

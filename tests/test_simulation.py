@@ -267,17 +267,17 @@ def test_every_project_misses_a_deadline_in_the_past(estimate, deadline):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ({"n": 0}, "n must be a whole number, 1 or larger; got 0"),
-        ({"n": -3}, "1 or larger; got -3"),
-        ({"n": 1.5}, "n must be a whole number, 1 or larger; got 1.5"),
-        ({"seed": -1}, "seed must be a whole number, 0 or larger; got -1"),
-        ({"n": math.inf}, "n must be a whole number, 1 or larger; got inf"),
-        ({"n": math.nan}, "n must be a whole number, 1 or larger; got nan"),
-        ({"seed": None}, "seed must be a whole number, 0 or larger; got None"),
-        ({"seed": 0.5}, "seed must be a whole number, 0 or larger; got 0.5"),
-        ({"deadline": math.nan}, "the deadline is nan"),
-        ({"threads": 0}, "threads must be a whole number, 1 or larger; got 0"),
-        ({"threads": 1.5}, "threads must be a whole number, 1 or larger; got 1.5"),
+        ({"n": 0}, "n must be a whole number of at least 1; got 0"),
+        ({"n": -3}, "n must be a whole number of at least 1; got -3"),
+        ({"n": 1.5}, "n must be a whole number of at least 1; got 1.5"),
+        ({"n": math.inf}, "n must be a whole number of at least 1; got inf"),
+        ({"n": math.nan}, "n must be a whole number of at least 1; got nan"),
+        ({"n": "10"}, "n must be a whole number of at least 1; got '10'"),
+        ({"seed": -1}, "the seed must be a whole number of at least 0; got -1"),
+        ({"seed": None}, "the seed must be a whole number of at least 0; got None"),
+        ({"seed": 0.5}, "the seed must be a whole number of at least 0; got 0.5"),
+        ({"threads": 0}, "threads must be a whole number of at least 1; got 0"),
+        ({"threads": 1.5}, "threads must be a whole number of at least 1; got 1.5"),
     ],
 )
 def test_arguments_out_of_range_are_refused(estimate, how, told):

@@ -73,6 +73,8 @@ def importance_sampling(
 
     Raises:
         ValueError: as for `monte_carlo`, or the proposal belongs to another plan.
+
+    Source: Owen, Monte Carlo theory, methods and examples, section 9.1.
     """
     _check_same_plan(plan, proposal)
     deadline = real_number("the deadline", deadline, "days")
@@ -95,8 +97,8 @@ def conditional_monte_carlo(
 ) -> Estimate:
     """P(D >= deadline) with the tasks on every path integrated out, so that only the others are drawn.
 
-    A task that every other must wait for, or that waits for every other, adds its duration to the completion time
-    whatever happens. Given the rest R, P(D >= deadline | R) = P(sum of those tasks >= deadline - R) is known
+    A task that comes before or after every other one adds its duration to the completion time whatever happens. Given
+    the time R that the others take, P(D >= deadline | R) = P(sum of those tasks >= deadline - R) is known
     exactly, and replacing a hit or a miss by it can only lower the variance (Rao-Blackwell).
 
     Args:
@@ -109,7 +111,8 @@ def conditional_monte_carlo(
         threads: at most this many; as many as the process has processors unless given.
 
     Raises:
-        ValueError: as for `importance_sampling`, or no task lies on every path.
+        ValueError: as for `importance_sampling`, the proposal is a mixture, no task lies on every path, or the chance
+            of those that do takes too many events (see `CompletionLaw.sf`).
 
     Source: Asmussen and Glynn 2007, Stochastic simulation, section V.4.
     """
