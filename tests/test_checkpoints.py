@@ -154,32 +154,6 @@ def test_without_space_neither_weights_nor_card_change(what, good, weights, tmp_
     assert contents(tmp_path) == before
 
 
-def test_a_file_system_that_takes_no_more_leaves_the_old_checkpoint(weights, tmp_path):
-    resource = pytest.importorskip("resource")
-    before, (soft, hard) = contents(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
-    card = load_checkpoint(weights)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
-    try:
-        with pytest.raises(OSError, match=r"^cannot write .*tiny\.safetensors \(File too large\); what was there bef"):
-            save_checkpoint(weights, build_model(tiny(seed=1)), card)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert contents(tmp_path) == before
-
-
-def test_what_a_killed_process_left_half_written_is_swept_up(weights, tmp_path):
-    (tmp_path / ".tiny.safetensors.new").write_bytes(b"half")
-    save_checkpoint(weights, build_model(tiny()), load_checkpoint(weights)[1])
-    assert sorted(contents(tmp_path)) == ["tiny.json", "tiny.safetensors"]
-    load_checkpoint(weights)
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"^cannot write .*a\.state \(.*\); what was there before is unharmed\.$"):
-        save_state(tmp_path / "file" / "a.state", {}, {})
-
-
 # What is no checkpoint
 
 
