@@ -33,8 +33,8 @@ from course_lib.figures.style import (
     new_figure,
     set_title,
 )
+from course_lib.vae.dense import VAE
 from course_lib.vae.evidence import Evidence
-from course_lib.vae.models import VAE
 
 Floats = NDArray[np.float64]
 
