@@ -91,7 +91,7 @@ class VAE(LatentVariableModel):
 
     def start_from(self, images: Tensor) -> None:
         """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
-        _start_from_mean_image(self.decoder, images)
+        _start_from_mean_image(self.decoder, self._flat(images))
 
 
 class _TwoLayerPosterior:
@@ -208,7 +208,7 @@ class TwoLayerVAE(LatentVariableModel):
 
     def start_from(self, images: Tensor) -> None:
         """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
-        _start_from_mean_image(self.decoder["x"], images)
+        _start_from_mean_image(self.decoder["x"], self._flat(images))
 
 
 def _is_hidden(sizes: Any) -> bool:
@@ -224,4 +224,4 @@ def _log_bits(x: Tensor, z: Tensor, decoder: nn.Module) -> Tensor:
 
 def _start_from_mean_image(decoder: Any, images: Tensor) -> None:
     with torch.no_grad():
-        decoder[-1].bias.copy_(Bernoulli().start(images).flatten())
+        decoder[-1].bias.copy_(Bernoulli().start(images).squeeze(-1))

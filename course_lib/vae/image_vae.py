@@ -139,7 +139,7 @@ class ImageVAE(LatentVariableModel):
     def start_from(self, images: Tensor) -> None:
         """Let p(x|z) start near how often each intensity has each level in these images; a mixture, near its mean."""
         with torch.no_grad():
-            self.bias.copy_(self.likelihood.start(images.reshape(-1, *self.shape)).movedim(-1, 1))
+            self.bias.copy_(self.likelihood.start(self._flat(images).unflatten(1, self.shape)).movedim(-1, 1))
 
     def checked_images(self, x: Tensor) -> Tensor:
         """``x`` as ``[batch, data_dim]``.

@@ -144,7 +144,7 @@ class LinearGaussianVAE(LatentVariableModel):
         Raises:
             ValueError: ``x`` is none for this model; see `checked_images`.
         """
-        q = self.posterior(x)
+        q = self.posterior(self.checked_images(x))
         gaussian = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.std**2))
         return self.exact_log_likelihood(x) - torch.distributions.kl_divergence(gaussian, self.exact_posterior(x))
 

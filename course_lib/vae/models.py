@@ -51,6 +51,9 @@ class LatentVariableModel(nn.Module, ABC):
     Parameters of q, usually called phi, are in `encoder`, and those of p, called theta, in `decoder`. Some models have
     a few more beside these networks.
 
+    What a log-weight is made of, `posterior`, `log_prior`, `log_conditional` and `log_joint`, takes tensors as they
+    are. See `checked_images` and `checked_latents` for those of unknown origin.
+
     Attributes:
         data_dim: numbers in an image.
         latent_dim: numbers in z.
@@ -91,7 +94,11 @@ class LatentVariableModel(nn.Module, ABC):
         return 2 * self.data_dim
 
     def start_from(self, images: Tensor) -> None:
-        """Before training, let p(x|z) start at what can be read off the training images ``[n, ...]``."""
+        """Before training, let p(x|z) start at what can be read off the training images ``[n, ...]``.
+
+        Raises:
+            ValueError: they are no batch of images of this model's size.
+        """
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) in nats, ``[k, batch]``."""
@@ -154,17 +161,12 @@ class LatentVariableModel(nn.Module, ABC):
             ValueError: it is no batch of images of this model's size, dtype and device, or a value is outside [0, 1].
         """
         parameter = next(self.parameters())
-        x = checked_floating("images", x)
-        if x.ndim < 2 or not x.shape[0] or x[0].numel() != self.data_dim:
-            raise ValueError(
-                f"images must have shape [batch, ...] with {self.data_dim} numbers an image; got {list(x.shape)}."
-            )
+        x = self._flat(x)
         if x.dtype != parameter.dtype or x.device != parameter.device:
             raise ValueError(
                 f"images are {x.dtype} on {x.device} and the model {parameter.dtype} on {parameter.device}: "
                 "bring them together with x.to(...)."
             )
-        x = x.flatten(1)
         self._check_values(x)
         return x
 
@@ -184,6 +186,15 @@ class LatentVariableModel(nn.Module, ABC):
                 "bring them together with z.to(...)."
             )
         return z
+
+    def _flat(self, images: Tensor) -> Tensor:
+        """``images`` as ``[batch, data_dim]``, whatever their values."""
+        images = checked_floating("images", images)
+        if images.ndim < 2 or not images.shape[0] or images[0].numel() != self.data_dim:
+            raise ValueError(
+                f"images must have shape [batch, ...] with {self.data_dim} numbers an image; got {list(images.shape)}."
+            )
+        return images.flatten(1)
 
     def _check_values(self, x: Tensor) -> None:
         # nan fails both comparisons, so the question is whether all is well and not whether something is wrong
