@@ -111,7 +111,7 @@ def load(name: str) -> Dataset:
         Learning multiple layers of features from tiny images (CIFAR-10).
     """
     loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-sample": _cifar10_sample}
-    return loaders[one_of("the name of a data set", name, SPLITS)]()
+    return loaders[one_of("the data set", name, SPLITS)]()
 
 
 def is_here(name: str) -> bool:
@@ -120,7 +120,7 @@ def is_here(name: str) -> bool:
     Raises:
         ValueError: there is no such data set.
     """
-    if one_of("the name of a data set", name, SPLITS) == "cifar10-sample":
+    if one_of("the data set", name, SPLITS) == "cifar10-sample":
         return bool(_sample_pngs())
     if name == "digits":
         return True

@@ -270,7 +270,7 @@ def test_a_data_set_cannot_be_changed_and_prints_as_one_line(digits):
 @pytest.mark.parametrize("name", ["fashion", "MNIST", "", None, ["mnist"]])
 def test_an_unknown_name_says_which_exist(name):
     with pytest.raises(
-        ValueError, match="the name of a data set must be one of digits, mnist, cifar10, cifar10-sample; got "
+        ValueError, match="the data set must be one of digits, mnist, cifar10, cifar10-sample; got "
     ) as caught:
         datasets.load(name)
     assert_one_sentence(caught.value)

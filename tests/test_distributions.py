@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_
 from torch.nn import functional
 
 from course_lib.vae.distributions import (
+    BernoulliPixels,
     CategoricalLevels,
     DiagonalGaussian,
     DiscretizedLogisticMixture,

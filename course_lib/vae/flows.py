@@ -188,7 +188,11 @@ class FlowPrior(nn.Module):
         return standard_normal_log_prob(noise) + log_determinant
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers."""
+        """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers.
+
+        Raises:
+            ValueError: ``n`` is no whole number of at least 1, or ``generator`` is none, or on another device.
+        """
         z, _ = self.steps(standard_normal(self, n, self.latent_dim, generator), inverse=True)
         return z
 

@@ -3,8 +3,8 @@
 `LatentVariableModel.log_weights` is the one door. It draws z from q(z|x) and returns log p(x, z) - log q(z|x): the
 log-weights of importance sampling, with q as the proposal, as in the first half of the course. The ELBO is their mean,
 the IWAE bound their log-mean-exp (`course_lib.vae.bounds`). log p(x) is the same with many more draws than memory
-holds: `course_lib.vae.evidence` draws from the same q, and sums as it goes. Ways to train differ only in how they
-differentiate a log-weight.
+holds: `course_lib.vae.evidence` draws from the same q, unless given another, and sums as it goes. Ways to train differ
+only in how they differentiate a log-weight.
 
 Models are in `course_lib.vae.dense`, `course_lib.vae.linear_gaussian` and `course_lib.vae.image_vae`.
 """
@@ -78,15 +78,28 @@ class LatentVariableModel(nn.Module, ABC):
 
     @abstractmethod
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``[n, latent_dim]`` from p(z)."""
+        """Draw ``[n, latent_dim]`` from p(z).
+
+        Raises:
+            ValueError: ``n`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is
+                none, or on another device.
+        """
 
     @abstractmethod
     def mean_image(self, z: Tensor) -> Tensor:
-        """E[x|z] ``[..., data_dim]`` for ``z`` ``[..., latent_dim]``; for bits, the probability of a one."""
+        """E[x|z] ``[..., data_dim]`` for ``z`` ``[..., latent_dim]``; for bits, the probability of a one.
+
+        Raises:
+            ValueError: ``z`` is none for this model; see `checked_latents`.
+        """
 
     @abstractmethod
     def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw x from p(x|z), ``[..., data_dim]``, for ``z`` ``[..., latent_dim]``."""
+        """Draw x from p(x|z), ``[..., data_dim]``, for ``z`` ``[..., latent_dim]``.
+
+        Raises:
+            ValueError: ``z`` is none for this model, or ``generator`` is none, or on another device.
+        """
 
     @property
     def floats_per_draw(self) -> int:
@@ -144,8 +157,8 @@ class LatentVariableModel(nn.Module, ABC):
         if check:
             x = self.checked_images(x)
         k = checked_n_samples(k)
-        _check_room(self, len(x) * k * self.latent_dim, f"z of {k:,} samples an image", "use log_likelihood, which "
-                    "needs room for a few at a time")  # fmt: skip
+        what = f"z of {k:,} samples for each of {len(x):,} images"
+        _check_room(self, len(x) * k * self.latent_dim, what, "use log_likelihood, which takes them a few at a time")
         q = self.posterior(x)
         z, log_q = q.rsample_and_log_prob(k, generator)
         log_w = self.log_joint(x, z) - log_q
@@ -207,7 +220,7 @@ class LatentVariableModel(nn.Module, ABC):
 
 
 def checked_n_samples(k: Any) -> int:
-    """``k`` if it is a number of samples.
+    """``k`` as an int.
 
     Raises:
         ValueError: it is not a whole number of at least 1.
