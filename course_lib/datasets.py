@@ -144,13 +144,15 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, c
 
     Raises:
         ValueError: ``intensities`` is no tensor of floating type; with ``check``, an intensity is ``nan`` or outside
-            [0, 1]; or the generator is none, or on another device.
+            [0, 1]; or ``generator`` is no torch.Generator, or on another device.
 
     Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
     """
     _check_intensities(intensities, values=check)
     if generator is not None and not isinstance(generator, torch.Generator):
-        raise ValueError(f"generator must be one, such as torch.Generator().manual_seed(0); got {generator!r}.")
+        raise ValueError(
+            f"generator must be a torch.Generator, such as torch.Generator().manual_seed(0); got {generator!r}."
+        )
     if generator is not None and generator.device.type != intensities.device.type:
         raise ValueError(
             f"the generator is on {generator.device} and the intensities are on {intensities.device}; "

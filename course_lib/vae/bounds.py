@@ -5,11 +5,11 @@ needs the gradient of their expectation, and there are several unbiased estimato
 is written here as a *surrogate*: a ``[batch]`` tensor whose value is the bound and whose ``backward()`` gives the
 estimator, so that ``(-surrogate.mean()).backward()`` is a training step. `GRADIENTS` names them for presets.
 
-Surrogates check ``k`` and nothing else: a look at every pixel would make a GPU wait for the CPU at each step.
-`LatentVariableModel.checked_images` is for images that may not be the model's.
+Surrogates do not look at images, nor at log-weights: a look at every pixel would make a GPU wait for the CPU at each
+step. `LatentVariableModel.checked_images` is for images that may not be the model's.
 
-Those that differentiate a log-weight as it stands take it from `log_weights`. The others draw z from the same q and
-need log q(z|x) with its parameters held fixed, or z itself.
+Those that differentiate a log-weight as it stands take it from `log_weights`. The others make the same one of z and
+log q(z|x), because they hold part of them fixed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from course_lib.vae.dense import VAE
-from course_lib.vae.distributions import checked_floating
+from course_lib.vae.distributions import DiagonalGaussian, checked_floating
 from course_lib.vae.linear_gaussian import LinearGaussianVAE
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
 from course_lib.vae.noise import NoiseSource
@@ -78,8 +78,7 @@ def iwae_bound(log_w: Tensor) -> Tensor:
 def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The ELBO with KL(q || p) in closed form, so that only E[log p(x|z)] is sampled; ``[batch]``, nats.
 
-    For the models whose prior is N(0, I) and whose q is a diagonal Gaussian, whatever they were made with: `VAE` and
-    `LinearGaussianVAE`.
+    For models with the prior N(0, I) and a diagonal Gaussian q: `VAE` and `LinearGaussianVAE`.
 
     Raises:
         ValueError: ``k`` is no whole number of at least 1, or the model is another.
@@ -87,12 +86,12 @@ def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generato
     Source: Kingma and Welling 2014, equation 10 ("version B").
     """
     k = checked_n_samples(k)
-    if not isinstance(model, VAE | LinearGaussianVAE):
+    q = model.posterior(x)
+    if not (isinstance(model, VAE | LinearGaussianVAE) and isinstance(q, DiagonalGaussian)):
         raise ValueError(
             f"the KL divergence is in closed form for a VAE or a LinearGaussianVAE, not for a {type(model).__name__}; "
             "use pathwise."
         )
-    q = model.posterior(x)
     z = q.rsample(k, generator)
     return model.log_conditional(x, z).mean(0) - q.kl_from_standard_normal()
 

@@ -137,7 +137,7 @@ class BernoulliPixels:
         """Draw zeros and ones, the shape of the logits.
 
         Raises:
-            ValueError: ``generator`` is none, or on another device.
+            ValueError: ``generator`` is no torch.Generator, or on another device.
         """
         shape, device, dtype = self.logits.shape, self.logits.device, self.logits.dtype
         generator = checked_generator(generator, device)
@@ -228,7 +228,7 @@ class DiscretizedLogisticMixture:
         No gradient flows through draws.
 
         Raises:
-            ValueError: ``generator`` is none, or on another device.
+            ValueError: ``generator`` is no torch.Generator, or on another device.
         """
         logits, centres, width = self._in_levels()
         component = _drawn_category(logits, generator).unsqueeze(-1)
@@ -309,7 +309,7 @@ class CategoricalLevels:
         """Draw an intensity from each distribution, ``[...]``. No gradient flows through draws.
 
         Raises:
-            ValueError: ``generator`` is none, or on another device.
+            ValueError: ``generator`` is no torch.Generator, or on another device.
         """
         logits = _at_least_single(self.logits)
         return _drawn_category(logits, generator).to(logits.dtype) / (self.levels - 1)

@@ -84,7 +84,7 @@ def normal(shape: Sequence[int], source: NoiseSource, device: torch.device, dtyp
     """Standard normal noise ``[..., batch, dim]``.
 
     Raises:
-        ValueError: there are not as many generators as images, or a source is none, or on another device.
+        ValueError: there are not as many generators as images, or one is no torch.Generator, or on another device.
     """
     if isinstance(source, Part):
         whole = (*shape[:-2], source.batch_size, shape[-1])
@@ -101,8 +101,8 @@ def uniform(shape: Sequence[int], source: NoiseSource, device: torch.device, dty
     """Noise between 0 and 1, ``[..., batch]``, drawn image by image.
 
     Raises:
-        ValueError: there are not as many generators as images, the source is a part of a batch's, or one is none, or on
-            another device.
+        ValueError: there are not as many generators as images, the source is a part of a batch's, or one is no
+            torch.Generator, or on another device.
     """
     each, of_one = for_each_image(source, shape[-1]), tuple(shape[:-1])
     generators = [checked_generator(one, device) for one in each]
