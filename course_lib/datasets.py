@@ -150,9 +150,7 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, c
     """
     _check_intensities(intensities, values=check)
     if generator is not None and not isinstance(generator, torch.Generator):
-        raise ValueError(
-            f"generator must be a torch.Generator, such as torch.Generator().manual_seed(0); got {generator!r}."
-        )
+        raise ValueError(f"generator must be torch.Generator().manual_seed(0) or the like; got {generator!r}.")
     if generator is not None and generator.device.type != intensities.device.type:
         raise ValueError(
             f"the generator is on {generator.device} and the intensities are on {intensities.device}; "

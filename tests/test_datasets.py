@@ -373,7 +373,7 @@ def test_a_generator_on_another_device_is_refused():
 
 
 def test_a_seed_is_no_generator_and_a_generator_no_seed():
-    with pytest.raises(ValueError, match=r"a torch.Generator, such as torch.Generator\(\).manual_seed\(0\); got 7"):
+    with pytest.raises(ValueError, match=r"generator must be torch.Generator\(\).manual_seed\(0\) or the like; got 7"):
         datasets.binarize(torch.rand(2, 3), 7)
     for seed in (torch.Generator(), -1, 1.5, None, "7"):
         with pytest.raises(ValueError, match="seed must be a whole number of at least 0; got "):

@@ -191,7 +191,8 @@ class FlowPrior(nn.Module):
         """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers.
 
         Raises:
-            ValueError: ``n`` is no whole number of at least 1, or ``generator`` is no torch.Generator, or on another device.
+            ValueError: ``n`` is no whole number of at least 1, or ``generator`` is no torch.Generator, or on another
+                device.
         """
         z, _ = self.steps(standard_normal(self, n, self.latent_dim, generator), inverse=True)
         return z

@@ -81,8 +81,8 @@ class LatentVariableModel(nn.Module, ABC):
         """Draw ``[n, latent_dim]`` from p(z).
 
         Raises:
-            ValueError: ``n`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is no
-                torch.Generator, or on another device.
+            ValueError: ``n`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is
+                no torch.Generator, or on another device.
         """
 
     @abstractmethod
@@ -150,8 +150,8 @@ class LatentVariableModel(nn.Module, ABC):
             Log-weights in nats, normalizing constants included, ``[k, batch]``; ``-inf`` where p(x|z) is zero.
 
         Raises:
-            ValueError: ``k`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is no
-                source for this batch; with ``check``, ``x`` is not a batch of such images, or a log-weight is ``nan``
+            ValueError: ``k`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is
+                no source for this batch; with ``check``, ``x`` is not a batch of such images, or a log-weight is ``nan``
                 or ``inf``.
         """
         if check:
