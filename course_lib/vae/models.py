@@ -151,8 +151,8 @@ class LatentVariableModel(nn.Module, ABC):
 
         Raises:
             ValueError: ``k`` is no whole number of at least 1 or takes more memory than there is, or ``generator`` is
-                no source for this batch; with ``check``, ``x`` is not a batch of such images, or a log-weight is ``nan``
-                or ``inf``.
+                no source for this batch; with ``check``, ``x`` is not a batch of such images, or a log-weight is
+                ``nan`` or ``inf``.
         """
         if check:
             x = self.checked_images(x)
