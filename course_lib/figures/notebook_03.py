@@ -26,7 +26,7 @@ from course_lib.figures.style import (
     set_title,
 )
 from course_lib.figures.tensors import numbers
-from course_lib.vae.models import VAE
+from course_lib.vae import VAE
 
 
 def against_dimension(

@@ -258,7 +258,8 @@ def images_for(model: LatentVariableModel, data: datasets.Dataset, split: str) -
     if model.levels == 2:
         images = datasets.fixed_binarization(images)
     elif model.levels != data.levels:
-        raise ValueError(f"the model is of {model.levels} levels and {data.name} has {data.levels}: choose other data.")
+        of = "real numbers" if model.levels is None else f"{model.levels} levels"
+        raise ValueError(f"the model is of {of} and {data.name} has {data.levels} levels: choose other data.")
     model.checked_images(images[:1].to(next(model.parameters()).device))
     return images
 

@@ -6,10 +6,12 @@ as many as it takes. `LinearGaussianVAE` knows the exact answers.
 
 from course_lib.vae.annealing import annealed_importance_sampling, bidirectional_bounds
 from course_lib.vae.bounds import elbo, iwae_bound
+from course_lib.vae.dense import VAE, TwoLayerVAE
 from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture
 from course_lib.vae.evidence import Evidence, log_likelihood
 from course_lib.vae.image_vae import ImageVAE
-from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
+from course_lib.vae.linear_gaussian import LinearGaussianVAE
+from course_lib.vae.models import LatentVariableModel
 
 __all__ = [
     "VAE",
