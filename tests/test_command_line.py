@@ -251,7 +251,7 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
     "settings, complaint",
     [
         ({"data": "letters"}, "there is no data set 'letters'"),
-        ({"levels": 256}, "the model is of 256 levels and digits has 17: choose other data"),
+        ({"levels": 256}, "the model is of 256 levels and digits has 17 levels: choose other data"),
         ({"shape": [1, 12, 12]}, "images must have shape [batch, 1, 12, 12], channels first; got [1, 1, 8, 8]"),
         ({"shape": 64}, "grey.json describes a model that this course cannot build (shape must give channels"),
         ({"network": "resnet", "shape": [1, 10, 10], "network_arguments": {}}, "10 x 10 is not divisible by 4"),

@@ -301,7 +301,7 @@ def test_a_model_of_other_images_is_one_sentence():
     ("changes", "complaint"),
     [
         ({"shape": [1, 12, 12]}, r"images must have shape \[batch, 1, 12, 12\], channels first; got \[1, 1, 8, 8\]\.$"),
-        ({"levels": 256}, "the model is of 256 levels and digits has 17: choose other data"),
+        ({"levels": 256}, "the model is of 256 levels and digits has 17 levels: choose other data"),
     ],
 )
 def test_a_model_of_other_shapes_or_levels_is_one_sentence(changes, complaint):

@@ -646,7 +646,7 @@ def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_pa
         ({"data": "letters"}, "there is no data set 'letters'"),
         (
             {"model": "ImageVAE", "arguments": GREY | {"levels": 16}},
-            r"^the model is of 16 levels and digits has 17: choose other data\.$",
+            r"^the model is of 16 levels and digits has 17 levels: choose other data\.$",
         ),
     ],
 )
