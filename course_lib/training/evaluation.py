@@ -20,7 +20,7 @@ from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import processes
 from course_lib.training.checkpoints import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision, images_per_block
+from course_lib.vae.evidence import Precision, RunningEvidence, images_per_block
 
 __all__ = ["Kept", "evaluate", "images_for", "metrics", "with_new"]
 
@@ -88,10 +88,10 @@ def evaluate(
     run = _Evaluation(model, images[mine], mine.start, n_samples, seed, precision, keep)
     silent = None if progress and processes.is_first() else True
     try:
-        with tqdm(total=len(run.images), initial=run.n_done, unit=" images", disable=silent) as bar:
-            while run.n_done < len(run.images):
+        with tqdm(total=len(run.images), initial=run.found.n_done, unit=" images", disable=silent) as bar:
+            while run.found.n_done < len(run.images):
                 bar.update(run.take_some())
-        return Evidence.joined(processes.gathered(run.found))
+        return Evidence.joined(processes.gathered(run.found.evidence()))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(run.interrupted()) from None
 
@@ -113,8 +113,8 @@ class _Evaluation:
         self.n_samples, self.seed, self.precision = n_samples, seed, precision
         # Several times what the model takes at once, so that starting and stopping cost nothing.
         self.at_once = 10 * images_per_block(model, n_samples)
-        self.keep, self.n_done, self.saved_at = keep, 0, time.monotonic()
-        self.found: Evidence | None = None
+        self.keep, self.saved_at = keep, time.monotonic()
+        self.found = RunningEvidence(len(images), n_samples, model.data_dim)
         if keep is not None:
             self.file = keep.path.with_name(f"{keep.path.name}-{first}")
             # Of other weights, images, draws or roundings it would not fit to the rest.
@@ -125,10 +125,20 @@ class _Evaluation:
     def take_some(self) -> int:
         """Evaluate the next images, and return how many they were."""
         started = time.monotonic()
-        some = self.images[self.n_done : self.n_done + self.at_once].to(next(self.model.parameters()).device)
-        number = self.first + self.n_done
-        self._add(
-            log_likelihood(self.model, some, self.n_samples, self.seed, precision=self.precision, first_image=number)
+        some = self.images[self.found.n_done : self.found.n_done + self.at_once].to(
+            next(self.model.parameters()).device
+        )
+        number = self.first + self.found.n_done
+        self.found.add(
+            log_likelihood(
+                self.model,
+                some,
+                self.n_samples,
+                self.seed,
+                precision=self.precision,
+                first_image=number,
+                progress=False,
+            )
         )
         if self.keep is not None:
             self.keep.seconds += time.monotonic() - started
@@ -141,32 +151,24 @@ class _Evaluation:
 
     def interrupted(self) -> str:
         """Keep what is finished, and say how to go on."""
-        if self.keep is None or self.found is None:
+        if self.keep is None or not self.found.n_done:
             return ""
         try:
             self._save(self.keep)
         except OSError as error:
             return f"What was finished is lost: {error}"
         return (
-            f"{self.n_done:,} of {len(self.images):,} images are done and kept in {self.file}: the same again goes on."
+            f"{self.found.n_done:,} of {len(self.images):,} images are done and kept in {self.file}: the same again "
+            "goes on."
         )
 
-    def _add(self, part: Evidence) -> None:
-        if self.found is None:
-            n_kept = len(part.largest_log_weights)
-            self.found = Evidence.empty(len(self.images), n_kept, part.n_samples, part.data_dim)
-        self.found.fill(self.n_done, part)
-        self.n_done += len(part.per_image)
-
     def _save(self, keep: Kept) -> None:
-        assert self.found is not None
-        done = {name: tensor[..., : self.n_done] for name, tensor in self.found.tensors().items()}
-        save_state(self.file, done, {"key": self.key, "seconds": keep.seconds})
+        save_state(self.file, self.found.evidence().tensors(), {"key": self.key, "seconds": keep.seconds})
 
     def _restore(self, keep: Kept) -> None:
         tensors, progress = load_state(self.file)
         if progress["key"] == self.key:
-            self._add(Evidence(**tensors, n_samples=self.n_samples, data_dim=self.model.data_dim))
+            self.found.add(Evidence(**tensors, n_samples=self.n_samples, data_dim=self.model.data_dim))
             keep.seconds = progress["seconds"]
 
 
