@@ -49,8 +49,8 @@ __all__ = ["AnnealedEvidence", "Annealing", "annealed_importance_sampling"]
 
 # Steepness of the sigmoid schedule (Wu et al. 2017, appendix).
 _STEEPNESS = 4.0
-# An hour for one image of the smallest networks; what still fits into memory, where an image's chains walk side by
-# side; and far more than a path can use before it turns back.
+# Half an hour for one image of 784-200-200-50; what still fits into memory, where an image's chains walk side by side;
+# and far more than a path can use before it turns back.
 _AT_MOST = {"n_steps": 10**6, "n_chains": 10**5, "n_leapfrog": 10**3}
 
 
@@ -75,7 +75,7 @@ class Annealing:
             a ``target_acceptance`` near 1, because a rejected move turns back.
 
     Raises:
-        ValueError: one of them is out of range.
+        ValueError: one of them is out of range, or not one of its names.
 
     Source: Neal 2001; Sohl-Dickstein and Culpepper 2012 for ``momentum_refreshment``; Wu et al. 2017 for the schedule.
     """

@@ -7,7 +7,6 @@ This is the IWAE bound with as many samples as it takes, streamed: memory does n
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from course_lib.checks import one_of, whole_number
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
 from course_lib.vae.models import LatentVariableModel, checked_n_samples
 from course_lib.vae.noise import Purpose, keyed
-from course_lib.vae.proposals import Proposal, ProposalDistribution, encoder
+from course_lib.vae.proposals import Proposal, drawn, encoder, proposed
 
 __all__ = ["Evidence", "Precision", "RunningEvidence", "images_per_block", "log_likelihood"]
 
@@ -34,7 +33,7 @@ _SAMPLES_AT_ONCE = 1_000
 _NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 3_200_000, 200_000_000
 # For a gradient every layer keeps its values: up to eight times as many, counted for the course's checkpoints.
 _KEPT_FOR_A_GRADIENT = 8
-# The smallest networks of the course take ten minutes for so many draws of one image, those of MNIST an hour or more.
+# Of one image, on one core, 784-200-200-50 takes a quarter of an hour for so many, and a small ResNet half a day.
 _MOST_SAMPLES = 10**8
 # A progress bar appears when a run takes longer than this.
 _PATIENCE_SECONDS = 2.0
@@ -128,7 +127,10 @@ class Evidence:
 
     @staticmethod
     def from_log_weights(log_w: Tensor, data_dim: int) -> Evidence:
-        """Reduce log-weights ``[n_samples, batch]`` in nats; any of them not finite shows in ``per_image``."""
+        """Reduce log-weights ``[n_samples, batch]`` in nats, at least two for each image.
+
+        Where one of an image's is ``nan`` or ``inf``, or all are ``-inf``, its ``per_image`` is ``nan``.
+        """
         n_samples, batch = log_w.shape
         weights = _RunningWeights(n_samples, batch, log_w.device)
         weights.add(log_w)
@@ -180,7 +182,7 @@ class _RunningWeights:
     """What there is to keep of log-weights ``[k, batch]``, piece after piece: sums, and the largest of each image."""
 
     def __init__(self, n_samples: int, batch: int, device: torch.device) -> None:
-        self._n, self._n_done, self._n_kept = n_samples, 0, _n_kept(n_samples)
+        self._n, self._n_kept = n_samples, _n_kept(n_samples)
         # Sums of weights relative to the largest so far, for each image.
         self._shift = to_float64(torch.full((batch,), -math.inf, device=device))
         self._total, self._squares, self._log_total, self._log_squares = self._shift.new_zeros((4, batch))
@@ -190,11 +192,10 @@ class _RunningWeights:
 
     def add(self, log_w: Tensor) -> None:
         log_w = to_float64(log_w)
-        if not self._n_done:
-            # One weight of zero has the logarithm -inf, relative to which there would be none.
+        if not len(self._largest):
+            # A weight of zero has the logarithm -inf, relative to which nothing can be taken.
             mean = log_w.mean(0)
             self._middle = torch.where(mean.isfinite(), mean, 0.0)
-        self._n_done += len(log_w)
         shift = torch.maximum(self._shift, log_w.amax(0))
         w = (log_w - shift).exp()
         shrink = (self._shift - shift).exp()
@@ -207,7 +208,7 @@ class _RunningWeights:
         self._largest = both.topk(self._n_kept, dim=0, sorted=False).values if len(both) > self._n_kept else both
 
     def evidence(self, data_dim: int) -> Evidence:
-        """Where a log-weight was not finite, or all weights zero, ``per_image`` is not finite.
+        """What they say of log p(x).
 
         Source: Owen, section 2.7, for the error of a logarithm.
         """
@@ -270,7 +271,7 @@ def log_likelihood(
         raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
     if n_samples > _MOST_SAMPLES:
         raise ValueError(
-            f"n_samples must be at most {_MOST_SAMPLES:,}, which take an hour for one image; got {n_samples:,}. A "
+            f"n_samples must be at most {_MOST_SAMPLES:,}, which can take hours for one image; got {n_samples:,}. A "
             "better proposal (course_lib.vae.proposals) or annealed_importance_sampling gets further than more draws."
         )
     one_of("precision", precision, get_args(Precision))
@@ -295,16 +296,11 @@ def _evidence(
     generators: list[torch.Generator],
     advance: Callable[[int], object],
 ) -> Evidence:
-    q, rows = _proposed(proposal, model, x), draws_per_block(model)
+    q, rows = proposed(proposal, model, x), draws_per_block(model)
     weights = _RunningWeights(n_samples, len(x), x.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
         k = min(_SAMPLES_AT_ONCE, n_samples - start)
-        z, log_q = q.rsample_and_log_prob(k, generators)
-        if z.shape != (k, len(x), model.latent_dim) or log_q.shape != (k, len(x)) or z.dtype != x.dtype:
-            raise ValueError(
-                f"a proposal must give z of shape {[k, len(x), model.latent_dim]} in {x.dtype}, and its log-density of "
-                f"shape {[k, len(x)]}; got {list(z.shape)} in {z.dtype}, and {list(log_q.shape)}."
-            )
+        z, log_q = drawn(q, model, x, k, generators)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
         weights.add(log_p - log_q)
@@ -313,19 +309,6 @@ def _evidence(
     if not bool(found.per_image.isfinite().all()):
         refuse_log_weights(model)
     return found
-
-
-def _proposed(proposal: Proposal, model: LatentVariableModel, x: Tensor) -> ProposalDistribution:
-    told = "a proposal takes a model and images, and returns a distribution of z, as encoder and widened(1.2) do; "
-    try:
-        # Not by calling it, whose own mistakes would be taken for those of the call.
-        inspect.signature(proposal).bind(model, x)
-    except TypeError:
-        raise ValueError(f"{told}{getattr(proposal, '__name__', repr(proposal))} does not take them.") from None
-    q = proposal(model, x)
-    if not hasattr(q, "rsample_and_log_prob"):
-        raise ValueError(f"{told}this one returned a {type(q).__name__}.")
-    return q
 
 
 # What annealing shares
@@ -372,7 +355,9 @@ def image_numbers(first_image: int, n_images: int) -> range:
 
 def patient_bar(total: int, unit: str, progress: bool) -> tqdm:
     """A progress bar for what may take longer than one waits without a word."""
-    return tqdm(total=total, unit=unit, unit_scale=True, delay=_PATIENCE_SECONDS, leave=False, disable=not progress)
+    # Not ``disable=not progress``: False would overrule TQDM_DISABLE.
+    silent = {} if progress else {"disable": True}
+    return tqdm(total=total, unit=unit, unit_scale=True, delay=_PATIENCE_SECONDS, leave=False, **silent)
 
 
 def images_per_block(model: LatentVariableModel, n_samples: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from course_lib.vae.evidence import refuse_log_weights
+from course_lib.vae.evidence import check_weights, refuse_log_weights
 from course_lib.vae.hamiltonian import Kernel, State, noise_of_moves
 from course_lib.vae.models import LatentVariableModel
 
@@ -39,7 +39,7 @@ def tuned_step_sizes(
     """Step sizes ``[n_steps - 1, batch]`` for the moves along the path, from a short run along it.
 
     Args:
-        model: of the path, to say what may be wrong with it.
+        model: that the path is of, to say what may be wrong with it.
         kernel: the moves whose step size is wanted.
         settings: the rate of acceptance to be met, or the step size to be tried.
         generators: one for each image.
@@ -64,14 +64,18 @@ def tuned_step_sizes(
         if settings.step_size is None:
             log_step = log_step + _GAIN * (acceptance[-1] - settings.target_acceptance)
         advance(probability.numel())
-    _check_acceptance(torch.stack(acceptance[_WARM_UP_MOVES:]), log_step.exp(), settings, numbers)
+    _check_acceptance(model, torch.stack(acceptance[_WARM_UP_MOVES:]), log_step.exp(), settings, numbers)
     return _along(_smooth(torch.stack(tried[_WARM_UP_MOVES:])), settings.n_steps).exp()
 
 
-def _check_acceptance(acceptance: Tensor, step_size: Tensor, settings: Annealing, numbers: range) -> None:
+def _check_acceptance(
+    model: LatentVariableModel, acceptance: Tensor, step_size: Tensor, settings: Annealing, numbers: range
+) -> None:
     at_the_end = acceptance[-10:].mean(0)
     worst = int(at_the_end.argmin())
     if at_the_end[worst] < _DIVERGED:
+        # Log-weights can be finite where their gradients are not.
+        check_weights(model)
         mend = "take a smaller one, or let it be tuned" if settings.step_size else "is p(x|z) smooth in z?"
         raise ValueError(
             f"the dynamics diverge with the step size {float(step_size[worst]):.3g}: near the posterior of image "
