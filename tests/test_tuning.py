@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import moved_linear
+from small_models import all_images, moved_linear, small_vae
 
 from course_lib.vae import Annealing, LinearGaussianVAE, annealed_importance_sampling, bidirectional_bounds, tuning
 
@@ -53,3 +53,12 @@ def test_the_image_whose_dynamics_diverge_is_named():
     x = model.simulate(3, 0)
     with pytest.raises(ValueError, match=r"of image 1[012], the acceptance rate in a pilot run is \d"):
         annealed_importance_sampling(model, x, Annealing(n_steps=5, step_size=3.0), first_image=10)
+
+
+def test_weights_that_spoil_only_the_gradient_are_named():
+    """An infinite weight into a tanh: the unit is 1 or -1, and its derivative no number."""
+    model = small_vae()
+    with torch.no_grad():
+        model.decoder[0].weight[0, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"the model's weights are damaged.*look at decoder\.0\.weight"):
+        annealed_importance_sampling(model, all_images()[:2], Annealing(n_steps=3))

@@ -245,14 +245,14 @@ def chains(
     blocks: list[list[Chains]] = []
     with patient_bar(len(x) * per_image, " moves", progress) as bar:
         for start in range(0, len(x), block):
-            images, images_numbers = x[start : start + block], numbers[start : start + block]
+            images, their_numbers = x[start : start + block], numbers[start : start + block]
             there, pilot, back = (
-                [keyed(x.device, purpose, settings.seed, number) for number in images_numbers]
+                [keyed(x.device, purpose, settings.seed, number) for number in their_numbers]
                 for purpose in (Purpose.ANNEALING, Purpose.TUNING, Purpose.ANNEALING_BACK)
             )
             path = Path(model, images, settings.start)
             kernel = Kernel(path, settings.n_leapfrog, settings.momentum_refreshment)
-            steps = tuned_step_sizes(model, kernel, settings, pilot, images_numbers, bar.update)
+            steps = tuned_step_sizes(kernel, settings, pilot, their_numbers, bar.update)
             found = [_walk(kernel, path.draw(k, there), betas, steps, there, bar.update)]
             if posterior_draws is not None:
                 z = posterior_draws[start : start + block].expand(k, -1, -1)

@@ -366,7 +366,7 @@ def images_per_block(model: LatentVariableModel, n_samples: int) -> int:
 
 
 def draws_per_block(model: LatentVariableModel, *, with_gradient: bool = False) -> int:
-    """How many z go through the decoder at once. A processor's cache is for speed, and bounds no gradient's memory."""
+    """How many z go through the decoder at once: on a CPU what is fast, gradient or not, and elsewhere what fits."""
     device = next(model.parameters()).device
     if device.type == "cpu":
         return max(1, _NUMBERS_ON_CPU // model.floats_per_draw)

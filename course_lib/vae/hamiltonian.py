@@ -69,14 +69,14 @@ class Path:
 
     def __init__(self, model: LatentVariableModel, x: Tensor, start: str) -> None:
         """Make the path of images ``x`` ``[batch, data_dim]``, from ``"prior"`` or ``"encoder"``."""
-        self._model, self._x = model, x
+        self.model, self._x = model, x
         self._q = model.posterior(x) if start == "encoder" else None
 
     def draw(self, k: int, generators: list[torch.Generator]) -> Tensor:
         """Draw ``[k, batch, latent_dim]`` from the start, with one generator for each image."""
         if self._q is not None:
             return self._q.rsample(k, generators)
-        return torch.stack([self._model.sample_prior(k, generator) for generator in generators], dim=1)
+        return torch.stack([self.model.sample_prior(k, generator) for generator in generators], dim=1)
 
     def at(self, z: Tensor) -> Point:
         """Evaluate both ends of the path, with one gradient each, at ``z`` ``[k, batch, latent_dim]``."""
@@ -84,9 +84,9 @@ class Path:
             z = z.detach().requires_grad_()
             # log p(x, z) less log p(z) is log p(x|z), and better not computed as a difference.
             if self._q is None:
-                log_start, log_end = self._model.log_prior(z), self._model.log_conditional(self._x, z)
+                log_start, log_end = self.model.log_prior(z), self.model.log_conditional(self._x, z)
             else:
-                log_start, log_end = self._q.log_prob(z), self._model.log_joint(self._x, z)
+                log_start, log_end = self._q.log_prob(z), self.model.log_joint(self._x, z)
             # With respect to z alone: no parameter's gradient is computed, or added to.
             (start_gradient,) = torch.autograd.grad(log_start.sum(), z)
             (end_gradient,) = torch.autograd.grad(log_end.sum(), z)

@@ -29,7 +29,6 @@ _DIVERGED = 0.01
 
 
 def tuned_step_sizes(
-    model: LatentVariableModel,
     kernel: Kernel,
     settings: Annealing,
     generators: list[torch.Generator],
@@ -39,7 +38,6 @@ def tuned_step_sizes(
     """Step sizes ``[n_steps - 1, batch]`` for the moves along the path, from a short run along it.
 
     Args:
-        model: that the path is of, to say what may be wrong with it.
         kernel: the moves whose step size is wanted.
         settings: the rate of acceptance to be met, or the step size to be tried.
         generators: one for each image.
@@ -52,7 +50,7 @@ def tuned_step_sizes(
     betas = settings.betas(_PILOT_MOVES + 1)[1:-1]
     point = kernel.path.at(kernel.path.draw(_PILOT_CHAINS, generators))
     if not bool((point.log_ratio < math.inf).all()):  # nan is not below it either
-        refuse_log_weights(model)
+        refuse_log_weights(kernel.path.model)
     log_step = torch.full_like(point.log_ratio[0], math.log(settings.step_size or 0.5))
     noise = noise_of_moves(generators, _WARM_UP_MOVES + _PILOT_MOVES + 1, point.z)
     state = State(point, next(noise).kick)
@@ -64,7 +62,7 @@ def tuned_step_sizes(
         if settings.step_size is None:
             log_step = log_step + _GAIN * (acceptance[-1] - settings.target_acceptance)
         advance(probability.numel())
-    _check_acceptance(model, torch.stack(acceptance[_WARM_UP_MOVES:]), log_step.exp(), settings, numbers)
+    _check_acceptance(kernel.path.model, torch.stack(acceptance[_WARM_UP_MOVES:]), log_step.exp(), settings, numbers)
     return _along(_smooth(torch.stack(tried[_WARM_UP_MOVES:])), settings.n_steps).exp()
 
 
