@@ -163,7 +163,12 @@ class Run:
         mine = processes.my_part(len(self.validation))
         try:
             part = log_likelihood(
-                model, self.validation[mine], self.preset.validation_samples, self.preset.seed, first_image=mine.start
+                model,
+                self.validation[mine],
+                self.preset.validation_samples,
+                self.preset.seed,
+                first_image=mine.start,
+                progress=False,
             )
         except ValueError:  # these images are fit for the model, so its weights are not
             raise self._divergence() from None

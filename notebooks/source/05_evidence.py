@@ -40,6 +40,7 @@ from course_lib.training import PRESETS, load_checkpoint
 from course_lib.training.checkpoints import PUBLISHED
 from course_lib.training.presets import flops_per_image
 from course_lib.vae import (
+    Annealing,
     DiscretizedLogisticMixture,
     LinearGaussianVAE,
     annealed_importance_sampling,
@@ -594,7 +595,7 @@ figures.annealing(walks, log_p_x_given_z, exact, "More steps, more even weights"
 # %%
 linear = LinearGaussianVAE.random(data_dim=8, latent_dim=4, seed=0)
 x = linear.simulate(20, seed=1)
-annealed = annealed_importance_sampling(linear, x, n_steps=100, n_chains=20)
+annealed = annealed_importance_sampling(linear, x, Annealing(n_steps=100, n_chains=20))
 print(annealed.mean.against(linear.exact_log_likelihood(x).mean()))
 
 # %% [markdown]
@@ -629,7 +630,8 @@ check.bounds_from_chains(bounds_from_chains)
 # In double precision: in single, rounding would now and then decide whether a move is accepted.
 grey, bits = (load_checkpoint(name)[0].double() for name in ["digits-mixture", "mnist-vae"])
 both_ways = {
-    n: bidirectional_bounds(grey, 20, n_steps=n, n_chains=4) for n in [10, 50, 300]
+    n: bidirectional_bounds(grey, 20, Annealing(n_steps=n, n_chains=4))
+    for n in [10, 50, 300]
 }
 by_encoder = log_likelihood(grey, both_ways[10].images, 2_000)
 figures.sandwich(
@@ -644,7 +646,7 @@ figures.sandwich(
 # digits, and for the network of 5.5 whose k-hats were all too high?
 
 # %%
-bits_bounds = bidirectional_bounds(bits, 20, n_steps=300, n_chains=4)
+bits_bounds = bidirectional_bounds(bits, 20, Annealing(n_steps=300, n_chains=4))
 bits_evidence = log_likelihood(bits, bits_bounds.images, 2_000)
 for name, bounds, estimate in [
     ("digits-mixture", both_ways[300], by_encoder),
