@@ -107,8 +107,7 @@ def load(name: str) -> Dataset:
             message names it.
         OSError: a file can neither be found nor downloaded, or not be kept; the message says how to mend it.
 
-    Source: Alpaydin and Kaynak 1998 (digits); LeCun, Bottou, Bengio and Haffner 1998 (MNIST); Krizhevsky 2009,
-        Learning multiple layers of features from tiny images (CIFAR-10).
+    Source: [Alpaydin1998] (digits); [LeCun1998a] (MNIST); [Krizhevsky2009] (CIFAR-10).
     """
     loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-sample": _cifar10_sample}
     return loaders[one_of("the data set", name, SPLITS)]()
@@ -146,7 +145,7 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, c
         ValueError: ``intensities`` is no tensor of floating type; with ``check``, an intensity is ``nan`` or outside
             [0, 1]; or ``generator`` is no torch.Generator, or on another device.
 
-    Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
+    Source: [Salakhutdinov2008].
     """
     _check_intensities(intensities, values=check)
     if generator is not None and not isinstance(generator, torch.Generator):
@@ -295,7 +294,7 @@ def _split(name: str, levels: int, images: Bytes, labels: NDArray[np.integer] | 
 def _read_idx(name: str, n_axes: int) -> Bytes:
     """Unsigned bytes in the IDX format, ``n_axes`` of them.
 
-    Source: LeCun, Cortes and Burges, The MNIST database, "File formats for the MNIST database".
+    Source: [LeCun1998b], "File formats for the MNIST database".
     """
     path = _given("mnist", name, f"{name}.gz") or _download(f"{name}.gz")
     contents = path.read_bytes()

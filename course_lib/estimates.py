@@ -5,9 +5,9 @@ that draw contributes to an average: :math:`\log f(x) p(x) / q(x)`. Draws that c
 log-weight ``-inf``. :class:`Estimate` reduces them to a value, a standard error and the signs of trouble;
 :class:`RunningEstimate` does the same for a stream too long to keep.
 
-Start with :meth:`Estimate.from_log_weights`; :meth:`Estimate.against` holds the result against an exact
-answer. What it says of the weights themselves is in `course_lib.weights`, whose functions are offered here too.
-The background is Owen, *Monte Carlo theory, methods and examples*, chapters 2 and 9.
+Start with :meth:`Estimate.from_log_weights`; :meth:`Estimate.against` holds the result against an exact answer. What it
+says of the weights themselves is in `course_lib.weights`, whose functions are offered here too. The background is
+[Owen2013], chapters 2 and 9.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """A confidence interval.
 
-        For plain hits and misses it is exact (Clopper and Pearson 1934), and without a single hit the exact
+        For plain hits and misses it is exact [Clopper1934], and without a single hit the exact
         one-sided bound ``1 - (1 - level)**(1/n)``, the rule of three at 95 %. (Each is right by itself; taking the
         one-sided bound when there is no hit lowers the joint coverage to 94 % around three expected hits.) For
         weights and values it is the normal interval, which is right when many draws share the sum (see `caveats`).

@@ -16,7 +16,8 @@ __all__ = ["PARETO_K_LIMIT", "effective_sample_size", "log_mean_exp", "pareto_k"
 
 Floats = NDArray[np.float64]
 
-#: Above this tail index the standard error itself is not to be trusted (Vehtari et al. 2024, section 3).
+#: Above this tail index the standard error itself is not to be trusted. With fewer than some 2,000 draws that begins
+#: earlier, at 1 - 1 / log10(n) ([Vehtari2024], section 3).
 PARETO_K_LIMIT = 0.7
 # Weights in the tail that k-hat is fitted to, at most: the fit's memory grows with the power 3/2 of their number.
 _LONGEST_TAIL = 10_000
@@ -38,7 +39,7 @@ def log_mean_exp(log_w: ArrayLike, axis: int = 0) -> Floats:
     Raises:
         ValueError: there is nothing to average, or a log-weight is ``nan`` or ``+inf``.
 
-    Source: Owen, Monte Carlo theory, methods and examples, section 9.2.
+    Source: [Blanchard2021].
     """
     logs = _checked(log_w, axis)
     return np.asarray(special.logsumexp(logs, axis=axis) - math.log(logs.shape[axis]))
@@ -57,7 +58,7 @@ def effective_sample_size(log_w: ArrayLike, axis: int = 0) -> Floats:
     Raises:
         ValueError: there are no weights, or a log-weight is ``nan`` or ``+inf``.
 
-    Source: Kong 1992; Owen, section 9.3.
+    Source: [Kong1994]; [Owen2013], section 9.3.
     """
     logs = _checked(log_w, axis)
     largest = np.max(logs, axis=axis, keepdims=True)
@@ -98,7 +99,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
     Raises:
         ValueError: a log-weight is ``nan`` or ``+inf``.
 
-    Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, Pareto smoothed importance sampling, section 2.
+    Source: [Vehtari2024], section 2.
     """
     logs = np.asarray(log_w, dtype=float).ravel()
     n = logs.size if n is None else n

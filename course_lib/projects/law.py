@@ -1,9 +1,8 @@
 r"""The exact law of the completion time.
 
-Exponential durations have no memory, so the set of finished tasks is all there is to know about a running
-project: a continuous-time Markov chain on the sets that contain, with each task, its predecessors. Completion
-is its absorption, and the completion time is phase-type (Kulkarni and Adlakha 1986, Markov and Markov-regenerative
-PERT networks, Operations Research 34).
+Exponential durations have no memory, so the set of finished tasks is all there is to know about a running project: a
+continuous-time Markov chain on the sets that contain, with each task, its predecessors. Completion is its absorption,
+and the completion time is phase-type [Kulkarni1986].
 
 All probabilities come from uniformization: let events arrive at the constant rate :math:`\Lambda`, the largest
 at which the chain leaves any state, and let each event either finish a task or change nothing. With

@@ -139,7 +139,7 @@ class Mixture:
     r"""Each draw comes from one of several proposals, chosen at random with given shares.
 
     Its weight divides by the whole mixture density, :math:`p / \sum_k \alpha_k q_k`, whichever component it came
-    from: the balance heuristic (Veach and Guibas 1995; Owen, section 9.11).
+    from: the balance heuristic ([Veach1995]; [Owen2013], section 9.12).
 
     Attributes:
         components: the proposals.
@@ -236,7 +236,7 @@ def mixture(components: Sequence[Proposal], shares: ArrayLike | None = None) -> 
     """Sample from several proposals at once, weighted by the balance heuristic.
 
     With the plan itself among them (``scaled(plan, 1)``) the mixture is *defensive*: no weight can exceed one over
-    that component's share (Hesterberg 1995).
+    that component's share [Hesterberg1995].
 
     Args:
         components: proposals for the same plan.
@@ -267,7 +267,7 @@ def cross_entropy(
     Raises:
         ValueError: an argument out of range, or the level does not reach the deadline.
 
-    Source: Rubinstein 1997; de Boer, Kroese, Mannor and Rubinstein 2005, A tutorial on the cross-entropy method.
+    Source: [Rubinstein1997]; [Boer2005].
     """
     n, deadline = whole_number("n", n, least=100), real_number("the deadline", deadline, "days")
     if math.isinf(deadline):

@@ -74,7 +74,7 @@ def importance_sampling(
     Raises:
         ValueError: as for `monte_carlo`, or the proposal belongs to another plan.
 
-    Source: Owen, Monte Carlo theory, methods and examples, section 9.1.
+    Source: [Owen2013], section 9.1.
     """
     _check_same_plan(plan, proposal)
     deadline = real_number("the deadline", deadline, "days")
@@ -114,7 +114,7 @@ def conditional_monte_carlo(
         ValueError: as for `importance_sampling`, the proposal is a mixture, no task lies on every path, or the chance
             of those that do takes too many events (see `CompletionLaw.sf`).
 
-    Source: Asmussen and Glynn 2007, Stochastic simulation, section V.4.
+    Source: [Asmussen2007], section V.4.
     """
     deadline = real_number("the deadline", deadline, "days")
     always = [j for j, task in enumerate(plan.tasks) if _on_every_path(plan, task)]

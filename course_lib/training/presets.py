@@ -18,7 +18,7 @@ from course_lib.vae.bounds import GRADIENTS
 __all__ = ["PRESETS", "build_model", "flops_per_image", "preset_named", "summary"]
 
 _DIGITS = {"data_dim": 64, "hidden": [100, 100], "latent_dim": 8}
-# The networks of Burda et al. and their learning rate, which they let fall over 3,280 epochs in place of these few.
+# The networks of [Burda2016] and their learning rate, which they let fall over 3,280 epochs in place of these few.
 _MNIST: dict[str, Any] = {
     "data": "mnist",
     "epochs": 48,

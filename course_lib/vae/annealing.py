@@ -13,10 +13,7 @@ that leaves each density in turn as it is. Its weight has the expectation p(x), 
 One step is plain importance sampling. Start with `annealed_importance_sampling`, and an `Annealing` that says how;
 `course_lib.vae.sandwich` also walks back from an exact draw of the posterior, for a bound from above.
 
-Sources: Neal 2001, Annealed importance sampling; Neal 2011, MCMC using Hamiltonian dynamics; Sohl-Dickstein and
-Culpepper 2012, Hamiltonian annealed importance sampling; Grosse, Ghahramani and Adams 2015, Sandwiching the marginal
-likelihood using bidirectional Monte Carlo; Wu, Burda, Salakhutdinov and Grosse 2017, On the quantitative analysis of
-decoder-based generative models.
+Sources: [Neal2001]; [Neal2011]; [SohlDickstein2012]; [Grosse2015]; [Wu2017].
 """
 
 from __future__ import annotations
@@ -47,7 +44,7 @@ from course_lib.vae.tuning import PILOT_CHAIN_MOVES, tuned_step_sizes
 
 __all__ = ["AnnealedEvidence", "Annealing", "annealed_importance_sampling"]
 
-# Steepness of the sigmoid schedule (Wu et al. 2017, appendix).
+# Steepness of the sigmoid schedule ([Wu2017], appendix).
 _STEEPNESS = 4.0
 # Half an hour for one image of 784-200-200-50; what still fits into memory, where an image's chains walk side by side;
 # and far more than a path can use before it turns back.
@@ -77,7 +74,7 @@ class Annealing:
     Raises:
         ValueError: one of them is out of range, or not one of its names.
 
-    Source: Neal 2001; Sohl-Dickstein and Culpepper 2012 for ``momentum_refreshment``; Wu et al. 2017 for the schedule.
+    Source: [Neal2001]; [SohlDickstein2012] for ``momentum_refreshment``; [Wu2017] for the schedule.
     """
 
     n_steps: int = 1_000
@@ -182,7 +179,7 @@ def annealed_importance_sampling(
             range, log-weights are not finite, or the dynamics diverge: at some image fewer than 1 % of the moves at
             the end of the pilot run are accepted. The message gives the rate.
 
-    Source: Neal 2001.
+    Source: [Neal2001].
     """
     check_model(model)
     check_settings(settings)

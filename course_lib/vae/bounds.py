@@ -52,7 +52,7 @@ def elbo(log_w: Tensor) -> Tensor:
     Raises:
         ValueError: there are no samples, or these are no floating-point numbers.
 
-    Source: Kingma and Welling 2014, equation 3.
+    Source: [Kingma2014], equation 3.
     """
     return _checked(log_w).mean(0)
 
@@ -69,7 +69,7 @@ def iwae_bound(log_w: Tensor) -> Tensor:
     Raises:
         ValueError: there are no samples, or these are no floating-point numbers.
 
-    Source: Burda et al. 2016, equation 8.
+    Source: [Burda2016], equation 8.
     """
     log_w = _checked(log_w)
     return torch.logsumexp(log_w, 0) - math.log(log_w.shape[0])
@@ -83,7 +83,7 @@ def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generato
     Raises:
         ValueError: ``k`` is no whole number of at least 1, or the model is another.
 
-    Source: Kingma and Welling 2014, equation 10 ("version B").
+    Source: [Kingma2014], equation 10 ("version B").
     """
     k = checked_n_samples(k)
     q = model.posterior(x)
@@ -102,7 +102,7 @@ def pathwise(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSour
     Raises:
         ValueError: ``k`` is no whole number of at least 1.
 
-    Source: Kingma and Welling 2014, section 2.4.
+    Source: [Kingma2014], section 2.4.
     """
     return elbo(model.log_weights(x, k, generator, check=False))
 
@@ -127,7 +127,7 @@ def score_function(
     Raises:
         ValueError: ``k`` is no whole number of at least 1, or of at least 2 with a baseline.
 
-    Source: Williams 1992; the baseline from Mnih and Rezende 2016, section 2.4.
+    Source: [Williams1992]; the baseline from [Mnih2016], section 2.4.
     """
     k = checked_n_samples(k)
     if baseline and k < 2:
@@ -148,7 +148,7 @@ def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generato
     Raises:
         ValueError: ``k`` is no whole number of at least 1.
 
-    Source: Roeder, Wu and Duvenaud 2017, section 3.
+    Source: [Roeder2017], section 3.
     """
     q = model.posterior(x)
     z = q.rsample(checked_n_samples(k), generator)
@@ -170,7 +170,7 @@ def iwae_weighted(model: LatentVariableModel, x: Tensor, k: int, generator: Nois
     Raises:
         ValueError: ``k`` is no whole number of at least 1.
 
-    Source: Burda et al. 2016, equation 14. The same numbers as `iwae_autograd`.
+    Source: [Burda2016], equation 14. The same numbers as `iwae_autograd`.
     """
     log_w = model.log_weights(x, k, generator, check=False)
     return _with_value((_normalized(log_w) * log_w).sum(0), iwae_bound(log_w))
@@ -184,7 +184,7 @@ def doubly_reparameterized(model: LatentVariableModel, x: Tensor, k: int, genera
     Raises:
         ValueError: ``k`` is no whole number of at least 1.
 
-    Source: Tucker, Lawson, Gu and Maddison 2019, equation 7.
+    Source: [Tucker2019], equation 7.
     """
     q = model.posterior(x)
     z = q.rsample(checked_n_samples(k), generator)

@@ -34,7 +34,7 @@ class VAE(LatentVariableModel):
     >>> vae.mean_image(z).shape
     torch.Size([5, 64])
 
-    Source: Kingma and Welling 2014, appendix C; with the sizes of Burda et al. 2016 by default.
+    Source: [Kingma2014], appendix C; with the sizes of [Burda2016] by default.
     """
 
     levels = 2
@@ -90,7 +90,7 @@ class VAE(LatentVariableModel):
         return torch.sigmoid(self.decoder(self.checked_latents(z)))
 
     def start_from(self, images: Tensor) -> None:
-        """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
+        """Let the biases of the output start at the logits of the mean image, as in [Burda2016]."""
         _start_from_mean_image(self.decoder, self._flat(images))
 
 
@@ -126,7 +126,7 @@ class TwoLayerVAE(LatentVariableModel):
 
     ``z`` holds z1 and z2 side by side, so that everything made for one layer works for two.
 
-    Source: Burda et al. 2016, section 5 and appendix C.
+    Source: [Burda2016], section 5 and appendix C.
     """
 
     levels = 2
@@ -207,7 +207,7 @@ class TwoLayerVAE(LatentVariableModel):
         return self.decoder["x"](self.checked_latents(z)[..., : self.latent_dims[0]])
 
     def start_from(self, images: Tensor) -> None:
-        """Let the biases of the output start at the logits of the mean image, as Burda et al. do."""
+        """Let the biases of the output start at the logits of the mean image, as in [Burda2016]."""
         _start_from_mean_image(self.decoder["x"], self._flat(images))
 
 

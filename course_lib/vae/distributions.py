@@ -1,11 +1,10 @@
 """What the models of half two are made of: a Gaussian over z, and three ways to give an image a probability.
 
 - Bits, `bernoulli_log_prob`: the binarized images of notebooks 03 and 04.
-- Levels, for the grey and colour images of notebook 05: `DiscretizedLogisticMixture`, a few logistic densities cut
-  into one bin for each level, and `CategoricalLevels`, a free probability for each. Both are probabilities of whole
-  numbers, so that their log is at most zero and can be compared between models. A density of intensities cannot: it
-  changes with their unit (Theis, van den Oord and Bethge 2016, "A note on the evaluation of generative models",
-  section 3.1). `checked_levels` says whether images are levels at all.
+- Levels, for the grey and colour images of notebook 05: `DiscretizedLogisticMixture`, a few logistic densities cut into
+  one bin for each level, and `CategoricalLevels`, a free probability for each. Both are probabilities of whole numbers,
+  so that their log is at most zero and can be compared between models. A density of intensities cannot: it changes with
+  their unit ([Theis2016], section 3.1). `checked_levels` says whether images are levels at all.
 
 torch.distributions has the first two. They are written out because every line of them is a line of the bounds that the
 course derives, and because its Bernoulli would hold `[k, batch, pixels]` several times over.
@@ -61,7 +60,7 @@ class DiagonalGaussian:
         Raises:
             ValueError: there are not as many generators as images.
 
-        Source: Kingma and Welling 2014, section 2.4.
+        Source: [Kingma2014], section 2.4.
         """
         return self.mean + self.std * normal((k, *self.mean.shape), generator, self.mean.device, self.mean.dtype)
 
@@ -80,7 +79,7 @@ class DiagonalGaussian:
         return DiagonalGaussian(self.mean.detach(), self.std.detach())
 
     def kl_from_standard_normal(self) -> Tensor:
-        """KL(q || N(0, I)) in nats, in closed form. Source: Kingma and Welling 2014, appendix B."""
+        """KL(q || N(0, I)) in nats, in closed form. Source: [Kingma2014], appendix B."""
         return 0.5 * (self.mean**2 + self.std**2 - 1 - 2 * self.std.log()).sum(-1)
 
 
@@ -173,7 +172,7 @@ class DiscretizedLogisticMixture:
         ValueError: a parameter is no tensor of floating-point numbers, the shapes differ, there is no component, or
             ``levels`` is not a whole number of at least 2.
 
-    Source: Salimans, Karpathy, Chen and Kingma 2017 (PixelCNN++), section 2.1.
+    Source: [Salimans2017] (PixelCNN++), section 2.1.
     """
 
     logits: Tensor
@@ -270,7 +269,7 @@ class CategoricalLevels:
     Raises:
         ValueError: the logits are no tensor of floating-point numbers, or there are fewer than two levels.
 
-    Source: van den Oord, Kalchbrenner and Kavukcuoglu 2016 (PixelRNN), section "Pixels as discrete variables".
+    Source: [Oord2016] (PixelRNN), section "Pixels as discrete variables".
     """
 
     logits: Tensor

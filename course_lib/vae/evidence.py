@@ -210,7 +210,7 @@ class _RunningWeights:
     def evidence(self, data_dim: int) -> Evidence:
         """What they say of log p(x).
 
-        Source: Owen, section 2.7, for the error of a logarithm.
+        Source: [Owen2013], section 2.7, for the error of a logarithm.
         """
         n, log_mean = self._n, self._log_total / self._n
         relative_variance = (self._squares / self._total**2 - 1 / n).clamp(min=0) * n / (n - 1)
@@ -263,7 +263,7 @@ def log_likelihood(
         ValueError: an argument out of range, ``x`` no batch of images for this model, a proposal that does not give
             draws of its z, or log-weights that are not finite.
 
-    Source: Burda et al. 2016, section 5; Owen, section 9.2, for the error.
+    Source: [Burda2016], section 5; [Owen2013], section 9.2, for the error.
     """
     check_model(model)
     n_samples, seed = checked_n_samples(n_samples), whole_number("seed", seed, least=0)

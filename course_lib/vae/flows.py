@@ -138,7 +138,7 @@ class InverseAutoregressiveFlow(nn.Module):
 
     It starts as the Gaussian it is given.
 
-    Source: Kingma et al. 2016, section 3 (with scales as in Papamakarios et al. 2017, in place of gates).
+    Source: [Kingma2016], section 3 (with scales as in [Papamakarios2017], in place of gates).
     """
 
     def __init__(self, latent_dim: int, context_dim: int, n_layers: int, width: int) -> None:
@@ -164,7 +164,7 @@ class InverseAutoregressiveFlow(nn.Module):
 class FlowPrior(nn.Module):
     """A prior that learns its shape. It starts as the standard normal.
 
-    Source: Papamakarios et al. 2017, section 3; as a prior, Chen et al. 2017 (Variational lossy autoencoder).
+    Source: [Papamakarios2017], section 3; as a prior, [Chen2017].
     """
 
     def __init__(self, latent_dim: int, n_layers: int, width: int) -> None:

@@ -1,6 +1,6 @@
 """One Hamiltonian move: how annealing walks through z without changing the density that it walks in.
 
-Source: Neal 2011, MCMC using Hamiltonian dynamics; Sohl-Dickstein and Culpepper 2012 for persistent momentum.
+Source: [Neal2011]; [SohlDickstein2012] for persistent momentum.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Path:
 def leapfrog(path: Path, state: State, beta: float, step_size: Tensor, n_leapfrog: int) -> State:
     """Follow Hamiltonian dynamics for ``n_leapfrog`` steps of ``step_size`` ``[batch]``, one gradient each.
 
-    Reversible, and keeps volumes. Source: Neal 2011, section 2.3.
+    Reversible, and keeps volumes. Source: [Neal2011], section 2.3.
     """
     point, step = state.point, step_size[:, None]
     momentum = state.momentum + 0.5 * step * point.gradient(beta)
@@ -138,7 +138,7 @@ class Kernel:
         Returns:
             Where chains are now, and the probability ``[k, batch]`` with which each was to be accepted.
 
-        Source: Sohl-Dickstein and Culpepper 2012, section 2.3.
+        Source: [SohlDickstein2012], section 2.3.
         """
         share = self.momentum_refreshment
         before = State(state.point, math.sqrt(1 - share) * state.momentum + math.sqrt(share) * noise.kick)

@@ -31,8 +31,8 @@ class ImageVAE(LatentVariableModel):
 
     The decoder's output has a bias of its own for every pixel, at which p(x|z) starts (`start_from`).
 
-    Source: Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling 2016 (flow posterior); Chen et al. 2017, section
-        3.2 (flow prior); Salimans et al. 2017 (discretized logistic mixture).
+    Source: [Kingma2016] (flow posterior); [Chen2017], section 3.2 (flow prior); [Salimans2017] (discretized logistic
+        mixture).
     """
 
     def __init__(

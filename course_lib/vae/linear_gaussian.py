@@ -22,7 +22,7 @@ class LinearGaussianVAE(LatentVariableModel):
     deviation the same for all x. `random` makes W with orthogonal columns, where the exact posterior is diagonal and
     the encoder starts as exactly it; move ``encoder.bias`` or ``log_std`` for a q that is wrong by a known amount.
 
-    Source: probabilistic principal component analysis, Tipping and Bishop 1999.
+    Source: [Tipping1999], probabilistic principal component analysis.
     """
 
     levels = None

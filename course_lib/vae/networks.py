@@ -39,7 +39,7 @@ Shape = tuple[int, int, int]
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
     """Fully connected layers, an activation between each two of them and none after the last.
 
-    Weights start as Glorot and Bengio (2010) propose for tanh, biases at zero.
+    Weights start as [Glorot2010] proposes for tanh, biases at zero.
 
     Args:
         sizes: units of the input, each hidden layer, and the output.
@@ -107,7 +107,7 @@ def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: 
     Raises:
         ValueError: a number is no whole one of at least 1, or ``shape`` is not three of them.
 
-    Source: the NONCONV pair of flow_vae (Karsten Kreis, github.com/karstenkreis/flow_vae), without batch norm.
+    Source: [Kreis2021], the NONCONV pair, without batch norm.
     """
     shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
     width, n_layers = whole_number("width", width), whole_number("n_layers", n_layers)
@@ -126,7 +126,7 @@ def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: 
 class _GatedConv(nn.Module):
     """A 5 x 5 convolution, each of whose outputs passes through a gate that is computed like it.
 
-    Source: van den Berg, Hasenclever, Tomczak and Welling 2018 (Sylvester flows), section 6 and its appendix.
+    Source: [Berg2018], section 6 and its appendix.
     """
 
     def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
@@ -151,8 +151,7 @@ def gated_conv_pair(shape: Shape, n_in: int, n_out: int, widths: Sequence[int] =
         ValueError: a number is no whole one of at least 1, ``shape`` or ``widths`` are not three of them, or an image
             cannot be halved twice.
 
-    Source: van den Berg et al. 2018, section 6; the SNF pair of flow_vae (Karsten Kreis,
-        github.com/karstenkreis/flow_vae).
+    Source: [Berg2018], section 6; [Kreis2021], the SNF pair.
     """
     shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
     full, half, quarter = _checked_widths(widths)
@@ -183,7 +182,7 @@ def gated_conv_pair(shape: Shape, n_in: int, n_out: int, widths: Sequence[int] =
 class _Up(nn.Sequential):
     """Twice the height and the width: four maps are computed for each, and shuffled into one.
 
-    Source: Shi et al. 2016, Real-time single image super-resolution, section 3.1.
+    Source: [Shi2016], section 3.1.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -193,8 +192,7 @@ class _Up(nn.Sequential):
 class _ResidualBlock(nn.Module):
     """Adds to its input what two 3 x 3 convolutions make of it; nothing at the start of training.
 
-    Source: He, Zhang, Ren and Sun 2016, Identity mappings in deep residual networks; the start at zero from Zhang,
-    Dauphin and Ma 2019 (Fixup), which makes normalization unnecessary here.
+    Source: [He2016]; the start at zero from [Zhang2019], which makes normalization unnecessary here.
     """
 
     def __init__(self, width: int) -> None:
@@ -224,7 +222,7 @@ def resnet_pair(
         ValueError: a number is no whole one of at least 1 (of blocks, 0), ``shape``, ``widths`` or ``blocks`` are not
             three of them, or an image cannot be halved twice.
 
-    Source: He et al. 2016; sizes as in Kingma et al. 2016 (inverse autoregressive flow), appendix C.
+    Source: [He2016]; 64 maps a layer as in [Kreis2021].
     """
     shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
     full, half, quarter = _checked_widths(widths)

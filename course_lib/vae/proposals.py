@@ -86,7 +86,7 @@ def student_t(df: int) -> Proposal:
         ValueError: ``df`` is no whole number from 3 to 100; or, when it is used, q(z|x) is no Gaussian nor a flow of
             one.
 
-    Source: Owen, section 9.6 (why tails); Lange, Little and Taylor 1989 (the distribution).
+    Source: [Owen2013], section 9.1 (why tails); [Lange1989] (the distribution).
     """
     # With 2 degrees of freedom or fewer it has no variance.
     df = whole_number("df, with which a Student t has a variance,", df, least=3)
@@ -109,7 +109,7 @@ def defensive_mixture(share: float) -> Proposal:
     Raises:
         ValueError: it is not.
 
-    Source: Hesterberg 1995; Owen, section 9.11.
+    Source: [Hesterberg1995]; [Owen2013], section 9.11.
     """
     share = fraction("the prior's share", share)
     return lambda model, x: _DefensiveMixture(model.posterior(x), _Prior(model, len(x)), share)

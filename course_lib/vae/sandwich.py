@@ -4,7 +4,7 @@ Annealing bounds log p(x) from below. From an exact draw of the posterior the sa
 it collects the reciprocal of a weight, whose expectation is 1 / p(x): a bound from above. Together they are
 bidirectional Monte Carlo.
 
-Source: Grosse, Ghahramani and Adams 2015, Sandwiching the marginal likelihood using bidirectional Monte Carlo.
+Source: [Grosse2015].
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def bidirectional_bounds(
         ValueError: ``settings`` is no `Annealing`, ``n_images`` is out of range, the model's weights or log-weights
             are not finite, or the dynamics diverge, as in `annealed_importance_sampling`.
 
-    Source: Grosse, Ghahramani and Adams 2015; Wu et al. 2017, section 4.
+    Source: [Grosse2015]; [Wu2017], section 4.
     """
     check_model(model)
     check_settings(settings)

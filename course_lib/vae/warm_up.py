@@ -26,7 +26,7 @@ def warmed_up(bound: Callable[..., Tensor], warmth: float) -> Callable[..., Tens
     Raises:
         ValueError: ``warmth`` is no number above 0 and at most 1.
 
-    Source: Sønderby et al. 2016, section 2.3.
+    Source: [Sonderby2016], section 2.3.
     """
     if not isinstance(warmth, Real) or not 0 < warmth <= 1:
         raise ValueError(f"warmth must be above 0 and at most 1; got {warmth!r}.")

@@ -42,8 +42,10 @@ from scipy.linalg import expm
 # %% [markdown]
 # ## 1.1 The plan
 #
-# The plan is a table: what each task waits for, and how many days it takes on average. The example is Art Owen's. A
-# blog post by Brian Keng made it popular, and we shall learn from its slips; "the post" below means that one.
+# The plan is a table: what each task waits for, and how many days it takes on average. The example is [Art
+# Owen's](https://artowen.su.domains/mc/). A [blog post by Brian
+# Keng](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/)
+# made it popular, and we shall learn from its slips; "the post" below means that one.
 
 # %%
 plan = Project.example()
@@ -542,8 +544,12 @@ attempts["5,000,000"].against(exact)
 #
 # ### Where to read on
 #
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapters 2 and 9: the book behind this notebook and the next.
-# - Kulkarni and Adlakha (1986), *Markov and Markov-regenerative PERT networks*: the exact law.
-# - Brian Keng (2019), *Importance sampling and estimating marginal likelihood in variational autoencoders*: the post.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapters 2 and 9: the
+#   book behind this notebook and the next.
+# - [Kulkarni and Adlakha (1986)](https://doi.org/10.1287/opre.34.5.769), *Markov and Markov-regenerative PERT
+#   networks*: the exact law.
+# - [Brian Keng
+#   (2019)](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/),
+#   *Importance sampling and estimating marginal likelihood in variational autoencoders*: the post.
 #
 # **Next:** `02_importance_sampling.ipynb`, where we stop waiting for late projects and make them happen.

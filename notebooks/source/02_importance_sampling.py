@@ -132,7 +132,7 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 # ## 2.2 What a proposal costs
 #
 # The estimate is an average again, so its standard error is the standard deviation of $f w$ over $\sqrt n$. What
-# matters is the variance of one draw (Owen, theorem 9.1):
+# matters is the variance of one draw ([Owen 2013](https://artowen.su.domains/mc/), theorem 9.1):
 #
 # $$ \sigma_q^2 = \mathbb{E}_q[f^2 w^2] - \mu^2 = \int \frac{f^2 p^2}{q} - \mu^2, \qquad \mu = \mathbb{E}_p[f] . $$
 #
@@ -209,9 +209,11 @@ figures.factor_sweep(factors, sweep, nominal, points, "Scale what matters, and n
 # %% [markdown]
 # ### Exercise 3: the points that are off the curve
 #
-# The two marked points are the proposals of the post, labelled "critical path x 3" and "x 4" there, with the means
-# written out in the cell above. They should lie on the curve. Compare `post_3x.means` with `plan.means`, find what went
-# wrong, and make the proposal that "critical path x 3" promises.
+# The two marked points are the proposals of [Brian Keng's
+# post](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/),
+# labelled "critical path x 3" and "x 4" there, with the means written out in the cell above. They should lie on the
+# curve. Compare `post_3x.means` with `plan.means`, find what went wrong, and make the proposal that "critical path x 3"
+# promises.
 
 # %% tags=["exercise"]
 mended = None  # a proposal; Proposal(plan, means) or scaled(plan, factor, tasks) make one
@@ -771,9 +773,13 @@ importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against
 #
 # ### Where to read on
 #
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapters 8 and 9: weights, mixtures, the example itself.
-# - Vehtari, Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*: k-hat.
-# - de Boer, Kroese, Mannor and Rubinstein (2005), *A tutorial on the cross-entropy method*.
-# - Chatterjee and Diaconis (2018), *The sample size required in importance sampling*: how many draws it really takes.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapters 8 and 9:
+#   weights, mixtures, the example itself.
+# - [Vehtari, Simpson, Gelman, Yao and Gabry (2024)](https://arxiv.org/abs/1507.02646), *Pareto smoothed importance
+#   sampling*: k-hat.
+# - [de Boer, Kroese, Mannor and Rubinstein (2005)](https://doi.org/10.1007/s10479-005-5724-z), *A tutorial on the
+#   cross-entropy method*.
+# - [Chatterjee and Diaconis (2018)](https://arxiv.org/abs/1511.01437), *The sample size required in importance
+#   sampling*: how many draws it really takes.
 #
 # **Next:** notebook 3, where the integral is over what an image might mean.

@@ -168,8 +168,8 @@ check.log_weights(log_weights)
 figures.jensen((0.3, 3.0))
 
 # %% [markdown]
-# <details><summary><b>Spot it.</b> A well-known practical on VAEs ("the practical" below) derives the same bound, and gives as
-# the reason that the logarithm is convex. What would follow if it were?</summary>
+# <details><summary><b>Spot it.</b> A practical on VAEs by Gouws, Bhoopchand and Paquet ("the practical" below) derives
+# the same bound, and gives as the reason that the logarithm is convex. What would follow if it were?</summary>
 #
 # An <em>upper</em> bound. For a convex function, which bends up, the mean of the values lies above the value of the mean:
 # E[max] ≥ max E in notebook 1. The logarithm is <em>concave</em>, so the mean of the logs lies below, and that is why
@@ -453,8 +453,8 @@ figures.gradient_histograms(gradients, exact_gradient)
 # the noise. In most VAEs the pathwise gradient is so good that five draws, or one, are enough. We shall test "or one".
 #
 # One more trick, in a sentence: $\phi$ enters the log-weight twice, through $z$ and through $\log q$ itself, and the
-# second part has mean zero; leaving it out (*sticking the landing*, Roeder et al. 2017) makes the gradient exact once $q$
-# is the posterior.
+# second part has mean zero; leaving it out (*sticking the landing*, [Roeder et al.
+# 2017](https://arxiv.org/abs/1703.09194)) makes the gradient exact once $q$ is the posterior.
 #
 # ### Exercise 5: which line is which term?
 #
@@ -639,9 +639,10 @@ print(
 # %% [markdown]
 # ### Is one sample enough?
 #
-# Kingma and Welling remark that one sample for each image is enough if batches are as large as 100. The gradient of a
-# batch has two sources of chance: *which images* are in it, and *which noise* $\varepsilon$ each one got. Let one image's
-# gradient vary by $V_x$ because of the first and $V_\varepsilon$ because of the second.
+# [Kingma and Welling (2014)](https://arxiv.org/abs/1312.6114) remark that one sample for each image is enough if
+# batches are as large as 100. The gradient of a batch has two sources of chance: *which images* are in it, and *which
+# noise* $\varepsilon$ each one got. Let one image's gradient vary by $V_x$ because of the first and $V_\varepsilon$
+# because of the second.
 #
 # ### Exercise 7: variance of the gradient
 #
@@ -944,10 +945,18 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 #
 # ### Where to read on
 #
-# - Kingma and Welling (2014), *Auto-encoding variational Bayes*; Rezende, Mohamed and Wierstra (2014), *Stochastic
-#   backpropagation and approximate inference in deep generative models*: the two papers that began it.
-# - Kingma and Welling (2019), *An introduction to variational autoencoders*: a book by those who know.
-# - Mohamed, Rosca, Figurnov and Mnih (2020), *Monte Carlo gradient estimation in machine learning*: section 3.4 at length.
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapter 9: weights, once more.
+# - [Kingma and Welling (2014)](https://arxiv.org/abs/1312.6114), *Auto-encoding variational Bayes*; [Rezende, Mohamed
+#   and Wierstra (2014)](https://arxiv.org/abs/1401.4082), *Stochastic backpropagation and approximate inference in deep
+#   generative models*: the two papers that began it.
+# - [Kingma and Welling (2019)](https://arxiv.org/abs/1906.02691), *An introduction to variational autoencoders*: a book
+#   by those who know.
+# - [Mohamed, Rosca, Figurnov and Mnih (2020)](https://arxiv.org/abs/1906.10652), *Monte Carlo gradient estimation in
+#   machine learning*: section 3.4 at length.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapter 9: weights,
+#   once more.
+# - [Gouws, Bhoopchand and Paquet (2017)](https://github.com/deep-learning-indaba/practicals2017), *Variational
+#   auto-encoders*: the practical.
+# - [Louis Tiao (2017)](http://louistiao.me/posts/inference-in-variational-autoencoders-with-different-monte-carlo-sample-sizes/),
+#   *Inference in variational autoencoders with different Monte Carlo sample sizes*: the post that section 3.6 tests.
 #
 # **Next:** notebook 4, where one draw becomes many and the bound closes in on $\log p(x)$.

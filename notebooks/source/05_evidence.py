@@ -140,10 +140,11 @@ for level in [101, 110, 114, 116, 118, 150]:
     print(f"{torch.log(exact[0] - exact[1]):5.2f}")
 
 # %% [markdown]
-# $-\infty$ in a loss becomes NaN in the gradient. A blog post of 2019 on importance sampling for VAEs, whose numbers we
-# meet again, trained such a model on CIFAR-10 and met those NaNs. It clamped the scales to a range and skipped the bad
-# values. There is no need. With $a$ and $b$ the two edges in
-# units of the scale,
+# $-\infty$ in a loss becomes NaN in the gradient. [Brian Keng's post of
+# 2019](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/) on
+# importance sampling for VAEs, whose numbers we meet again, trained such a model on CIFAR-10 and met those NaNs. It
+# clamped the scales to a range and skipped the bad values. There is no need. With $a$ and $b$ the two edges in units of
+# the scale,
 #
 # $$ \sigma(b) - \sigma(a) = \sigma(b)\;\sigma(-a)\;\big(1 - e^{a - b}\big) , $$
 #
@@ -300,7 +301,7 @@ for name, proposal in {"encoder": encoder, "prior": prior}.items():
 # %% [markdown]
 # The estimate from the prior rests on one or two lucky draws. How many would it take? A draw is useful if it falls
 # where the posterior is. Information theory puts a number on that: about $e^{\mathrm{KL}}$ draws, with the divergence
-# of the posterior from the prior (Chatterjee and Diaconis 2018). And
+# of the posterior from the prior ([Chatterjee and Diaconis 2018](https://arxiv.org/abs/1511.01437)). And
 #
 # $$ \mathrm{KL}\big(p(z \mid x) \,\|\, p(z)\big) = \mathbb{E}_{p(z \mid x)}\left[\log \frac{p(z \mid x)}{p(z)}\right] = \mathbb{E}_{p(z \mid x)}[\log p(x \mid z)] - \log p(x) , $$
 #
@@ -543,8 +544,9 @@ print(f"mean of all: {gap.mean():.1f} nats apart, standard error {mean_error:.2f
 #
 # ### Annealing
 #
-# What if $q$ is poor, or there is no encoder? **Annealed importance sampling** (Neal 2001) walks from the prior to the
-# posterior in many small steps. Between them stand
+# What if $q$ is poor, or there is no encoder? **Annealed importance sampling** ([Neal
+# 2001](https://doi.org/10.1023/A:1008923215028)) walks from the prior to the posterior in many small steps. Between
+# them stand
 #
 # $$ f_\beta(z) = p(z)\, p(x \mid z)^\beta \;\text{(unnormalized)}, \qquad 0 = \beta_0 < \beta_1 < \dots < \beta_T = 1 . $$
 #
@@ -601,7 +603,7 @@ print(annealed.mean.against(linear.exact_log_likelihood(x).mean()))
 # %% [markdown]
 # The same walk can be taken **backwards**. Start at the true $z$ of a simulated image, walk from the posterior to the
 # prior, and collect the reciprocal weight $1/w$. Its mean is $1/p(x)$. Forward and reverse chains together are
-# **bidirectional Monte Carlo** (Grosse et al. 2015).
+# **bidirectional Monte Carlo** ([Grosse et al. 2015](https://arxiv.org/abs/1511.02543)).
 #
 # ### Exercise 7: bounds from chains
 #
@@ -719,9 +721,10 @@ for c in sorted(cards, key=lambda c: c["metrics"]["test"]["log_likelihood"]["val
 # - **A ceiling.** Binarizing is itself random, with a mean entropy of 45.53 nats an image. Minus that is the best any
 #   model can do on average.
 #
-# For scale: the convolutional VAE of 5.2's post reports -87.08 (one fixed binarization, 128 draws). A public residual VAE
-# with eight flow steps, whose networks our larger presets follow, reports -78.74 after 2,500 epochs on a GPU (1,000
-# draws), and NVAE (Vahdat and Kautz 2020) -78.01 after 21 hours on two.
+# For scale: the convolutional VAE of 5.2's post reports -87.08 (one fixed binarization, 128 draws). A public residual
+# VAE with eight flow steps ([Kreis 2021](https://github.com/karstenkreis/flow_vae)), whose networks our larger presets
+# follow, reports -78.74 after 2,500 epochs on a GPU (1,000 draws), and NVAE ([Vahdat and Kautz
+# 2020](https://arxiv.org/abs/2007.03898)) -78.01 after 21 hours on two.
 #
 # ## 5.8 What does it look like?
 #
@@ -745,8 +748,8 @@ image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel proba
 # %% [markdown]
 # ### What log p(x) does not tell
 #
-# A thought experiment (Theis, van den Oord and Bethge 2016). Take a good model and spoil it: with probability 0.99
-# it now shows coin flips, and only one image in a hundred comes from the model.
+# A thought experiment ([Theis, van den Oord and Bethge 2016](https://arxiv.org/abs/1511.01844)). Take a good model and
+# spoil it: with probability 0.99 it now shows coin flips, and only one image in a hundred comes from the model.
 #
 # ### Exercise 8: a spoilt model
 #
@@ -886,12 +889,16 @@ annealed.mean.against(exact)
 #
 # ### Where to read on
 #
-# - Theis, van den Oord and Bethge (2016), *A note on the evaluation of generative models*.
-# - Wu, Burda, Salakhutdinov and Grosse (2017), *On the quantitative analysis of decoder-based generative models*.
-# - Grosse, Ghahramani and Adams (2015), *Sandwiching the marginal likelihood using bidirectional Monte Carlo*.
-# - Salimans et al. (2017), *PixelCNN++*: the discretized logistic mixture. Kingma et al. (2016): the inverse
-#   autoregressive flow.
-# - Chatterjee and Diaconis (2018), *The sample size required in importance sampling*.
+# - [Theis, van den Oord and Bethge (2016)](https://arxiv.org/abs/1511.01844), *A note on the evaluation of generative
+#   models*.
+# - [Wu, Burda, Salakhutdinov and Grosse (2017)](https://arxiv.org/abs/1611.04273), *On the quantitative analysis of
+#   decoder-based generative models*.
+# - [Grosse, Ghahramani and Adams (2015)](https://arxiv.org/abs/1511.02543), *Sandwiching the marginal likelihood using
+#   bidirectional Monte Carlo*.
+# - [Salimans et al. (2017)](https://arxiv.org/abs/1701.05517), *PixelCNN++*: the discretized logistic mixture. [Kingma
+#   et al. (2016)](https://arxiv.org/abs/1606.04934): the inverse autoregressive flow.
+# - [Chatterjee and Diaconis (2018)](https://arxiv.org/abs/1511.01437), *The sample size required in importance
+#   sampling*.
 #
 # **That was the course.** A project that overran and an image under a neural network asked the same question, and the
 # same weighted average answered both: where do the draws go, what do they weigh, and what would make you doubt it?
