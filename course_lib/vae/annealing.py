@@ -28,18 +28,10 @@ from torch import Tensor
 
 from course_lib.checks import fraction, one_of, positive_number, whole_number
 from course_lib.estimates import value_with_error
-from course_lib.vae.evidence import (
-    Evidence,
-    check_model,
-    draws_per_block,
-    image_numbers,
-    patient_bar,
-    refuse_log_weights,
-    to_float64,
-)
+from course_lib.vae.evidence import Evidence, draws_per_block, patient_bar, to_float64
 from course_lib.vae.hamiltonian import Kernel, Path, State, noise_of_moves
-from course_lib.vae.models import LatentVariableModel
-from course_lib.vae.noise import Purpose, keyed
+from course_lib.vae.models import LatentVariableModel, check_model, refuse_log_weights
+from course_lib.vae.noise import Purpose, image_numbers, keyed
 from course_lib.vae.tuning import PILOT_CHAIN_MOVES, tuned_step_sizes
 
 __all__ = ["AnnealedEvidence", "Annealing", "annealed_importance_sampling"]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from course_lib.checks import one_of, whole_number
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
-from course_lib.vae.models import LatentVariableModel, checked_n_samples
-from course_lib.vae.noise import Purpose, keyed
+from course_lib.vae.models import LatentVariableModel, check_model, checked_n_samples, refuse_log_weights
+from course_lib.vae.noise import Purpose, image_numbers, keyed
 from course_lib.vae.proposals import Proposal, drawn, encoder, proposed
 
 __all__ = ["Evidence", "Precision", "RunningEvidence", "images_per_block", "log_likelihood"]
@@ -309,48 +309,6 @@ def _evidence(
     if not bool(found.per_image.isfinite().all()):
         refuse_log_weights(model)
     return found
-
-
-# What annealing shares
-
-
-def check_model(model: LatentVariableModel) -> None:
-    """Raise ValueError for what is no model, such as the pair that `load_checkpoint` returns."""
-    if not isinstance(model, LatentVariableModel):
-        raise ValueError(
-            f"model must be a LatentVariableModel; got a {type(model).__name__}. "
-            "A checkpoint is loaded with model, card = load_checkpoint(name)."
-        )
-
-
-def check_weights(model: LatentVariableModel) -> None:
-    """Raise ValueError if a weight of the model is not finite, and name it."""
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise ValueError(
-                "log-weights are not finite: the model's weights are damaged, or its training diverged; look at "
-                f"{name}."
-            )
-
-
-def refuse_log_weights(model: LatentVariableModel) -> NoReturn:
-    """Raise the ValueError of log-weights that are not finite, which says why as far as that is known."""
-    check_weights(model)
-    raise ValueError(
-        "log-weights are not finite, though the model's weights are: numbers overflow in p(x, z), or where z is drawn."
-    )
-
-
-def image_numbers(first_image: int, n_images: int) -> range:
-    """The numbers of images, from which their draws follow.
-
-    Raises:
-        ValueError: one of them is no whole number from 0 to 2**32 - 1.
-    """
-    first = whole_number("first_image", first_image, least=0)
-    if first + n_images > 2**32:
-        raise ValueError(f"images have numbers from 0 to 2**32 - 1; got first_image = {first} and {n_images:,} images.")
-    return range(first, first + n_images)
 
 
 def patient_bar(total: int, unit: str, progress: bool) -> tqdm:

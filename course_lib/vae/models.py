@@ -12,7 +12,7 @@ Models are in `course_lib.vae.dense`, `course_lib.vae.linear_gaussian` and `cour
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import psutil
 import torch
@@ -23,7 +23,16 @@ from course_lib.checks import whole_number
 from course_lib.vae.distributions import DiagonalGaussian, checked_floating
 from course_lib.vae.noise import NoiseSource, normal
 
-__all__ = ["LatentVariableModel", "Posterior", "checked_n_samples", "encoded_gaussian", "standard_normal"]
+__all__ = [
+    "LatentVariableModel",
+    "Posterior",
+    "check_model",
+    "check_weights",
+    "checked_n_samples",
+    "encoded_gaussian",
+    "refuse_log_weights",
+    "standard_normal",
+]
 
 # A standard deviation of exactly zero has a density of infinity.
 _SMALLEST_STD = 1e-6
@@ -164,7 +173,7 @@ class LatentVariableModel(nn.Module, ABC):
         log_w = self.log_joint(x, z) - log_q
         # nan fails every comparison, so the question is whether all is well.
         if check and not bool((log_w < torch.inf).all()):
-            raise ValueError("log-weights are not finite: the model's weights are damaged, or its training diverged.")
+            refuse_log_weights(self)
         return log_w
 
     def checked_images(self, x: Tensor) -> Tensor:
@@ -217,6 +226,33 @@ class LatentVariableModel(nn.Module, ABC):
                 f"pixels must lie between 0 and 1; image {image} has values from {x[image].min():g} "
                 f"to {x[image].max():g}: divide grey levels by the largest level, and mend missing values."
             )
+
+
+def check_model(model: LatentVariableModel) -> None:
+    """Raise ValueError for what is no model, such as the pair that `load_checkpoint` returns."""
+    if not isinstance(model, LatentVariableModel):
+        raise ValueError(
+            f"model must be a LatentVariableModel; got a {type(model).__name__}. "
+            "A checkpoint is loaded with model, card = load_checkpoint(name)."
+        )
+
+
+def check_weights(model: LatentVariableModel) -> None:
+    """Raise ValueError if a weight of the model is not finite, and name it."""
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(
+                "log-weights are not finite: the model's weights are damaged, or its training diverged; look at "
+                f"{name}."
+            )
+
+
+def refuse_log_weights(model: LatentVariableModel) -> NoReturn:
+    """Raise the ValueError of log-weights that are not finite, which says why as far as that is known."""
+    check_weights(model)
+    raise ValueError(
+        "log-weights are not finite, though the model's weights are: numbers overflow in p(x, z), or where z is drawn."
+    )
 
 
 def checked_n_samples(k: Any) -> int:

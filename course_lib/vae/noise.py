@@ -20,7 +20,17 @@ from torch import Tensor
 
 from course_lib.checks import whole_number
 
-__all__ = ["NoiseSource", "Part", "Purpose", "checked_generator", "for_each_image", "keyed", "normal", "uniform"]
+__all__ = [
+    "NoiseSource",
+    "Part",
+    "Purpose",
+    "checked_generator",
+    "for_each_image",
+    "image_numbers",
+    "keyed",
+    "normal",
+    "uniform",
+]
 
 
 class Purpose(IntEnum):
@@ -78,6 +88,18 @@ def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> tor
     sequence = np.random.SeedSequence((low, number, purpose), spawn_key=(high,) if high else ())
     (state,) = sequence.generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def image_numbers(first_image: int, n_images: int) -> range:
+    """The numbers of images, from which their draws follow.
+
+    Raises:
+        ValueError: one of them is no whole number from 0 to 2**32 - 1.
+    """
+    first = whole_number("first_image", first_image, least=0)
+    if first + n_images > 2**32:
+        raise ValueError(f"images have numbers from 0 to 2**32 - 1; got first_image = {first} and {n_images:,} images.")
+    return range(first, first + n_images)
 
 
 def normal(shape: Sequence[int], source: NoiseSource, device: torch.device, dtype: torch.dtype) -> Tensor:

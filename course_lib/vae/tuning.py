@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from course_lib.vae.evidence import check_weights, refuse_log_weights
 from course_lib.vae.hamiltonian import Kernel, State, noise_of_moves
-from course_lib.vae.models import LatentVariableModel
+from course_lib.vae.models import LatentVariableModel, check_weights, refuse_log_weights
 
 if TYPE_CHECKING:
     from course_lib.vae.annealing import Annealing
