@@ -5,8 +5,7 @@ from measuring import PROCESSORS, Show, fastest
 from torch.nn import functional
 
 from course_lib.training import build_model
-from course_lib.vae import VAE
-from course_lib.vae.annealing import annealed_importance_sampling
+from course_lib.vae import VAE, Annealing, annealed_importance_sampling
 
 N_IMAGES, N_CHAINS, N_LEAPFROG = 20, 50, 3
 FEW_STEPS, MANY_STEPS = 2, 22
@@ -29,7 +28,9 @@ def test_a_leapfrog_step_is_mostly_its_gradient(show: Show) -> None:
             torch.autograd.grad(log_p, at)
 
     def anneal(n_steps: int, start: str) -> None:
-        annealed_importance_sampling(model, x, n_steps=n_steps, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG, start=start)
+        annealed_importance_sampling(
+            model, x, Annealing(n_steps=n_steps, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG, start=start)
+        )
 
     actions = {"decoder, forward and backward": decoder_passes}
     for start in ("prior", "encoder"):

@@ -156,66 +156,58 @@ def _data(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import dataclasses
-    import json
 
     from course_lib.training import processes, train
-    from course_lib.training.loop import choose_device, tensorboard
+    from course_lib.training.checkpoints import CheckpointFiles, read_card
+    from course_lib.training.devices import choose_device
     from course_lib.training.presets import preset_named
+    from course_lib.training.tensorboard import tensorboard
 
     changes = {name: value for name in ("epochs", "seed") if (value := getattr(options, name)) is not None}
     preset = dataclasses.replace(preset_named(options.preset), **changes)
+    files = CheckpointFiles(options.out, preset.name)
     with processes.group(choose_device(options.device).type):
-        log = tensorboard(options.out / f"{preset.name}.tensorboard") if options.tensorboard else None
-        is_there = any((options.out / f"{preset.name}.{kind}").exists() for kind in ("state", "safetensors"))
+        log = tensorboard(files.tensorboard) if options.tensorboard else None
+        is_there = files.state.exists() or files.weights.exists()
         if options.resume and not is_there and processes.is_first():
             print(f"Nothing of {preset.name} is saved in {options.out}: starting anew.", file=sys.stderr)
         weights = train(preset, options.out, device=options.device, resume=options.resume, on_record=log)
         if processes.is_first():
-            epoch = json.loads(weights.with_suffix(".json").read_bytes())["epochs"]
             print(
-                f"The training of {preset.name} is finished. Its best weights, those after epoch {epoch}, are in "
-                f"{weights}; `python -m course_lib evaluate {weights}` says how good they are."
+                f"The training of {preset.name} is finished. Its best weights, those after epoch "
+                f"{read_card(weights).epochs}, are in {weights}; `python -m course_lib evaluate {weights}` says how "
+                "good they are."
             )
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    import dataclasses
     import json
 
-    from course_lib.training import load_checkpoint, processes
-    from course_lib.training.checkpoints import path_of, save_card
-    from course_lib.training.evaluation import Kept, evaluate, metrics, with_new
-    from course_lib.training.loop import choose_device
+    from course_lib.estimates import value_with_error
+    from course_lib.training import processes
+    from course_lib.training.devices import choose_device
+    from course_lib.training.evaluation import evaluate_checkpoint
 
     with processes.group(choose_device(options.device).type):
-        model, card = load_checkpoint(options.checkpoint, choose_device(options.device))
-        weights = path_of(options.checkpoint)
-        keep = Kept(weights.with_name(f"{weights.stem}.{options.split}-{options.n_samples}.evaluation"))
-        evidence = evaluate(
-            model,
-            card["settings"]["data"],
+        card, found, evidence = evaluate_checkpoint(
+            options.checkpoint,
             split=options.split,
             n_samples=options.n_samples,
             n_images=options.n_images,
             seed=options.seed,
             precision=options.precision,
+            device=options.device,
+            save=options.save,
             progress=True,
-            keep=keep,
         )
-        found = metrics(model, evidence) | {"precision": options.precision, "seconds": round(keep.seconds, 1)}
-        if not processes.is_first():
-            return 0
-        if options.save:
-            card["metrics"][options.split] = with_new(card["metrics"].get(options.split, {}), found)
-            save_card(weights, card)
-        if options.json:
-            print(json.dumps({"name": card["name"], "split": options.split, **found}))
-        else:
-            from course_lib.estimates import value_with_error
-
-            elbo = value_with_error(*evidence.mean_elbo)
-            print(f"{card['name']}, {options.split}: {evidence}; ELBO {elbo} nats")
-        keep.remove()
+        if processes.is_first():
+            if options.json:
+                print(json.dumps({"name": card.name, "split": options.split, **dataclasses.asdict(found)}))
+            else:
+                elbo = value_with_error(*evidence.mean_elbo)
+                print(f"{card.name}, {options.split}: {evidence}; ELBO {elbo} nats")
     return 0
 
 

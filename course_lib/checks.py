@@ -19,7 +19,7 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     Raises:
         ValueError: it is not a whole number, or less than ``least``.
     """
-    if not _is_number(value) or not math.isfinite(value) or value != int(value) or value < least:
+    if not _is_number(value) or not -math.inf < value < math.inf or value != int(value) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     return int(value)
 
@@ -33,11 +33,12 @@ def real_number(name: str, value: Any, unit: str = "") -> float:
         unit: what it is a number of, such as ``"days"``.
 
     Raises:
-        ValueError: it is not a number, or ``nan``.
+        ValueError: it is not a number, or ``nan``, or too large for a float.
     """
-    if not _is_number(value) or math.isnan(value):
+    number = _as_float(value)
+    if math.isnan(number):
         raise ValueError(f"{name} must be a number{f' of {unit}' if unit else ''}; got {value!r}.")
-    return float(value)
+    return number
 
 
 def positive_number(name: str, value: Any) -> float:
@@ -46,9 +47,10 @@ def positive_number(name: str, value: Any) -> float:
     Raises:
         ValueError: it is not a number, or not above zero, or infinite.
     """
-    if not _is_number(value) or not 0 < value < math.inf:
+    number = _as_float(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a positive, finite number; got {value!r}.")
-    return float(value)
+    return number
 
 
 def fraction(name: str, value: Any) -> float:
@@ -57,22 +59,32 @@ def fraction(name: str, value: Any) -> float:
     Raises:
         ValueError: it is not a number, or not between them.
     """
-    if not _is_number(value) or not 0 < value < 1:
+    number = _as_float(value)
+    if not 0 < number < 1:
         raise ValueError(f"{name} must lie between 0 and 1; got {value!r}.")
-    return float(value)
+    return number
 
 
 def one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
-    """``value``.
+    """``value``, if it is equal to one of ``allowed`` and of its type.
 
     Raises:
-        ValueError: it is not one of ``allowed``.
+        ValueError: it is not.
     """
     choices = list(allowed)
-    if value not in choices:
+    # The type first: an array, compared with a name, answers for each of its elements.
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}; got {value!r}.")
     return value
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_float(value: Any) -> float:
+    """``value`` as a float; ``nan`` if it is no number, or a whole number or fraction beyond all floats."""
+    try:
+        return float(value) if _is_number(value) else math.nan
+    except OverflowError:
+        return math.nan

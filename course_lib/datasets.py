@@ -31,6 +31,7 @@ from PIL import Image
 from requests import RequestException
 from torch import Tensor
 
+from course_lib.checks import one_of, whole_number
 from course_lib.resources import DATA
 
 __all__ = [
@@ -107,11 +108,10 @@ def load(name: str) -> Dataset:
             message names it.
         OSError: a file can neither be found nor downloaded, or not be kept; the message says how to mend it.
 
-    Source: Alpaydin and Kaynak 1998 (digits); LeCun, Bottou, Bengio and Haffner 1998 (MNIST); Krizhevsky 2009,
-        Learning multiple layers of features from tiny images (CIFAR-10).
+    Source: [Alpaydin1998] (digits); [LeCun1998a] (MNIST); [Krizhevsky2009] (CIFAR-10).
     """
     loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-sample": _cifar10_sample}
-    return loaders[_checked_name(name)]()
+    return loaders[one_of("the data set", name, SPLITS)]()
 
 
 def is_here(name: str) -> bool:
@@ -120,7 +120,7 @@ def is_here(name: str) -> bool:
     Raises:
         ValueError: there is no such data set.
     """
-    if _checked_name(name) == "cifar10-sample":
+    if one_of("the data set", name, SPLITS) == "cifar10-sample":
         return bool(_sample_pngs())
     if name == "digits":
         return True
@@ -129,7 +129,7 @@ def is_here(name: str) -> bool:
     return all(_given(name, file, file.removesuffix(".gz")) or (_cache() / file).is_file() for file in published)
 
 
-def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, check: bool = True) -> Tensor:
     """Draw black-and-white images: a pixel is 1 with a probability equal to its intensity.
 
     Every call draws anew. Training on fresh draws keeps a model from learning one binarization by heart.
@@ -137,17 +137,20 @@ def binarize(intensities: Tensor, generator: torch.Generator | None = None) -> T
     Args:
         intensities: in [0, 1], any shape, floating.
         generator: on the device of ``intensities``; torch's global one unless given.
+        check: look at the intensities. A step of training does not, because a look makes a GPU wait for the CPU.
 
     Returns:
         Zeros and ones, the shape of ``intensities``, float32.
 
     Raises:
-        ValueError: an intensity is ``nan`` or outside [0, 1], the type is not floating, or the generator is on
-            another device.
+        ValueError: ``intensities`` is no tensor of floating type; with ``check``, an intensity is ``nan`` or outside
+            [0, 1]; or ``generator`` is no torch.Generator, or on another device.
 
-    Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
+    Source: [Salakhutdinov2008].
     """
-    _check_intensities(intensities)
+    _check_intensities(intensities, values=check)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator must be torch.Generator().manual_seed(0) or the like; got {generator!r}.")
     if generator is not None and generator.device.type != intensities.device.type:
         raise ValueError(
             f"the generator is on {generator.device} and the intensities are on {intensities.device}; "
@@ -165,15 +168,17 @@ def fixed_binarization(intensities: Tensor, seed: int = BINARIZATION_SEED) -> Te
 
     Args:
         intensities: in [0, 1], any shape, floating, on any device.
-        seed: another seed is another binarization.
+        seed: at least 0; another seed is another binarization.
 
     Returns:
         Zeros and ones, shape and device of ``intensities``, float32.
 
     Raises:
-        ValueError: an intensity is ``nan`` or outside [0, 1], or the type is not floating.
+        ValueError: ``intensities`` is no tensor of floating type, an intensity is ``nan`` or outside [0, 1], or
+            ``seed`` is no whole number of at least 0.
     """
     _check_intensities(intensities)
+    seed = whole_number("seed", seed, least=0)
     # NumPy's draws do not depend on device or number of threads, as torch's may.
     uniform = np.random.default_rng(seed).random(tuple(intensities.shape), dtype=np.float32)
     return (torch.from_numpy(uniform).to(intensities.device) < intensities.to(torch.float32)).to(torch.float32)
@@ -191,24 +196,21 @@ def binarization_entropy(intensities: Tensor) -> Tensor:
         Nats, ``[N]``, float64.
 
     Raises:
-        ValueError: an intensity is ``nan`` or outside [0, 1], or the type is not floating.
+        ValueError: ``intensities`` is no tensor of floating type, has no axis of images, or an intensity is ``nan`` or
+            outside [0, 1].
     """
     _check_intensities(intensities)
+    if intensities.ndim < 2:
+        raise ValueError(f"intensities must have shape [N, ...], image by image; got {list(intensities.shape)}.")
     p = intensities.to(torch.float64)
     return (torch.special.entr(p) + torch.special.entr(1 - p)).flatten(1).sum(1)
 
 
-def _checked_name(name: str) -> str:
-    if name not in SPLITS:
-        *others, last = SPLITS
-        raise ValueError(f"there is no data set {name!r}; there are {', '.join(others)} and {last}.")
-    return name
-
-
-def _check_intensities(intensities: Tensor) -> None:
-    if not intensities.is_floating_point():
-        raise ValueError(f"intensities must be floating, such as float32; got {intensities.dtype}.")
-    if intensities.numel() == 0:
+def _check_intensities(intensities: Tensor, values: bool = True) -> None:
+    if not isinstance(intensities, Tensor) or not intensities.is_floating_point():
+        kind = intensities.dtype if isinstance(intensities, Tensor) else f"a {type(intensities).__name__}"
+        raise ValueError(f"intensities must be a tensor of floating type, such as float32; got {kind}.")
+    if intensities.numel() == 0 or not values:
         return
     low, high = (bound.item() for bound in intensities.detach().aminmax())
     if not (low >= 0 and high <= 1):
@@ -293,7 +295,7 @@ def _split(name: str, levels: int, images: Bytes, labels: NDArray[np.integer] | 
 def _read_idx(name: str, n_axes: int) -> Bytes:
     """Unsigned bytes in the IDX format, ``n_axes`` of them.
 
-    Source: LeCun, Cortes and Burges, The MNIST database, "File formats for the MNIST database".
+    Source: [LeCun1998b], "File formats for the MNIST database".
     """
     path = _given("mnist", name, f"{name}.gz") or _download(f"{name}.gz")
     contents = path.read_bytes()

@@ -5,22 +5,27 @@ that draw contributes to an average: :math:`\log f(x) p(x) / q(x)`. Draws that c
 log-weight ``-inf``. :class:`Estimate` reduces them to a value, a standard error and the signs of trouble;
 :class:`RunningEstimate` does the same for a stream too long to keep.
 
-Start with :meth:`Estimate.from_log_weights`; :meth:`Estimate.against` holds the result against an exact
-answer. The background is Owen, *Monte Carlo theory, methods and examples*, chapters 2 and 9.
+Start with :meth:`Estimate.from_log_weights`; :meth:`Estimate.against` holds the result against an exact answer. What it
+says of the weights themselves is in `course_lib.weights`, whose functions are offered here too. The background is
+[Owen2013], chapters 2 and 9.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import stats
+
+from course_lib.checks import fraction
+from course_lib.weights import PARETO_K_LIMIT, effective_sample_size, log_mean_exp, pareto_k, tail_length
 
 __all__ = [
+    "COMPARISON_MIME",
+    "PARETO_K_LIMIT",
     "Comparison",
     "Estimate",
     "RunningEstimate",
@@ -28,117 +33,20 @@ __all__ = [
     "log_mean_exp",
     "pareto_k",
     "tail_length",
+    "value_with_error",
 ]
 
 Floats = NDArray[np.float64]
 
 # `python -m course_lib run` reads a comparison from a notebook by this type, for its closing table.
 COMPARISON_MIME = "application/vnd.course-lib.comparison+json"
-# Above this tail index the standard error itself is not to be trusted (Vehtari et al. 2024, section 3).
-PARETO_K_LIMIT = 0.7
-# Weights in the tail that k-hat is fitted to, at most: the fit's memory grows with the power 3/2 of their number.
-_LONGEST_TAIL = 10_000
 # With fewer effective draws than this the normal interval is visibly too short.
 FEW_EFFECTIVE_DRAWS = 30
 
 
-def log_mean_exp(log_w: ArrayLike, axis: int = 0) -> Floats:
-    r"""Logarithm of the average weight, without leaving log space.
-
-    .. math:: \log \frac{1}{K} \sum_k e^{\ell_k} = m + \log \frac{1}{K} \sum_k e^{\ell_k - m},
-        \quad m = \max_k \ell_k
-
-    Args:
-        log_w: log-weights in nats, any shape.
-        axis: the axis of length K to average over.
-
-    Returns:
-        ``log_w`` without ``axis``. All weights zero gives ``-inf``, not ``nan``.
-
-    Raises:
-        ValueError: there is nothing to average, or a log-weight is ``nan`` or ``+inf``.
-
-    Source: Owen, Monte Carlo theory, methods and examples, section 9.2.
-    """
-    logs = _checked_log_weights(log_w, axis)
-    return np.asarray(special.logsumexp(logs, axis=axis) - math.log(logs.shape[axis]))
-
-
-def effective_sample_size(log_w: ArrayLike, axis: int = 0) -> Floats:
-    r"""How many equally weighted draws would be worth as much: :math:`(\sum w)^2 / \sum w^2`.
-
-    Args:
-        log_w: log-weights in nats, any shape.
-        axis: the axis of draws.
-
-    Returns:
-        ``log_w`` without ``axis``, between 1 and the length of ``axis``; 0 where all weights are zero.
-
-    Raises:
-        ValueError: there are no weights, or a log-weight is ``nan`` or ``+inf``.
-
-    Source: Kong 1992; Owen, section 9.3.
-    """
-    logs = _checked_log_weights(log_w, axis)
-    largest = np.max(logs, axis=axis, keepdims=True)
-    w = np.exp(logs - np.where(np.isfinite(largest), largest, 0.0))
-    total, squares = w.sum(axis=axis), (w * w).sum(axis=axis)
-    return np.asarray(np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0))
-
-
-def _checked_log_weights(log_w: ArrayLike, axis: int) -> Floats:
-    logs = np.asarray(log_w, dtype=float)
-    if logs.ndim == 0 or logs.shape[axis] == 0:
-        raise ValueError(f"there must be at least one log-weight along axis {axis}; got shape {logs.shape}.")
-    # One reduction finds both: the maximum of an array with a nan in it is nan.
-    if logs.size and not logs.max() < math.inf:
-        raise ValueError(f"a log-weight is {logs.max()}; log-weights must be finite, or -inf for a weight of zero.")
-    return logs
-
-
-def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
-    """Tail index of the weights: how heavy the largest of them suggest that the rest may be.
-
-    A generalized Pareto distribution with shape k is fitted to the largest ``3 sqrt(n)`` weights, at most 10,000
-    and at most a fifth of those that are not zero. Moments of order 1/k and above do not exist: from k = 1/2 on
-    the variance is infinite, and above 0.7 an estimate is not to be trusted at practical sample sizes.
-
-    Args:
-        log_w: log-weights in nats, ``[m]``, *not* negated; at least the ``15 sqrt(n)`` largest.
-        n: how many draws they were taken from; ``m`` unless given.
-
-    Returns:
-        k-hat; ``nan``, for "not applicable", with fewer than 25 weights above zero or when those of the tail are
-        mostly equal; ``inf`` when the largest leave the others no part of the sum.
-
-    Source: Vehtari, Simpson, Gelman, Yao and Gabry 2024, Pareto smoothed importance sampling, section 2.
-    """
-    logs = np.asarray(log_w, dtype=float).ravel()
-    n = logs.size if n is None else n
-    logs = logs[logs > -np.inf]
-    n_kept = min(tail_length(n), logs.size)
-    if n_kept < 25:
-        return math.nan
-    largest = np.sort(np.partition(logs, logs.size - n_kept)[logs.size - n_kept :])
-    n_tail = n_kept // 5
-    lower_quartile = n_kept - n_tail + n_tail // 4
-    if largest[lower_quartile] - largest[n_kept - n_tail - 1] <= 1e-12:
-        return math.nan
-    w = np.exp(largest - largest[-1])
-    if w[lower_quartile] < 1e-290:
-        return math.inf  # nothing but the very largest is left to fit
-    # The library fits the largest fifth of what it is given when told that the draws are this inefficient.
-    return float(array_stats.pareto_khat(w[None], r_eff=1e-9, tail="right"))
-
-
-def tail_length(n: int) -> int:
-    """How many of the largest of ``n`` weights `pareto_k` looks at: five times its tail."""
-    return 5 * max(5, math.ceil(min(n / 5, 3 * math.sqrt(n), _LONGEST_TAIL)))
-
-
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """The average of weighted draws, with its error and with what there is to know about its reliability.
+    """The average of draws, weighted or not, with its error and with what the sample shows of its reliability.
 
     Attributes:
         value: the estimate.
@@ -147,9 +55,12 @@ class Estimate:
         n_hits: draws that contributed anything; ``n`` for a plain mean.
         ess: effective sample size of the contributions (integrand times weight), at most ``n_hits``; ``n`` for a
             plain mean, whose draws all count alike.
-        max_weight_share: the share of the sum that its largest contribution carries.
-        pareto_k: tail index of the contributions; ``nan`` where it does not apply (equal or too few weights).
-        weighted: False if every draw counted either 0 or 1.
+        max_weight_share: the share of the sum that its largest contribution carries; for a plain mean both in
+            absolute value.
+        pareto_k: tail index of the contributions, for a plain mean of their absolute values; ``nan`` where it does
+            not apply (equal or too few weights).
+        kind: what a draw contributes: 0 or 1 (``"hits"``), a weight (``"weights"``), or any number, each as good as
+            another (``"values"``, a plain mean).
     """
 
     value: float
@@ -159,7 +70,7 @@ class Estimate:
     ess: float
     max_weight_share: float
     pareto_k: float
-    weighted: bool = True
+    kind: Literal["hits", "weights", "values"] = "weights"
 
     @classmethod
     def from_log_weights(cls, log_w: ArrayLike) -> Estimate:
@@ -169,7 +80,7 @@ class Estimate:
             log_w: log-contributions in nats, ``[n]``; ``-inf`` for a draw that contributes nothing.
 
         Raises:
-            ValueError: no draws, or a log-weight is ``nan`` or ``+inf``.
+            ValueError: no draws, a log-weight is ``nan`` or ``+inf``, or one is so large that the mean overflows.
         """
         n = np.asarray(log_w).size  # not np.size, which takes a tensor's method for a number
         running = RunningEstimate(n)
@@ -202,6 +113,7 @@ class Estimate:
             ess=float(draws.size),
             max_weight_share=1 / float(shares.sum()) if shares.any() else 0.0,
             pareto_k=pareto_k(np.log(sizes[sizes > 0]), draws.size),
+            kind="values",
         )
 
     @property
@@ -212,18 +124,18 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """A confidence interval.
 
-        For plain hits and misses it is exact (Clopper and Pearson 1934), and without a single hit the exact
+        For plain hits and misses it is exact [Clopper1934], and without a single hit the exact
         one-sided bound ``1 - (1 - level)**(1/n)``, the rule of three at 95 %. (Each is right by itself; taking the
         one-sided bound when there is no hit lowers the joint coverage to 94 % around three expected hits.) For
-        weighted draws it is the normal interval, which is right when many draws share the sum (see `caveats`);
-        without a hit it is ``(0, inf)``, because a weighted sample that never got there bounds nothing.
+        weights and values it is the normal interval, which is right when many draws share the sum (see `caveats`).
+        Weighted draws without a hit give ``(0, inf)``, because a sample that never got there bounds nothing; so does
+        a single one, which has no error.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, such as 0.95; got {level}.")
-        if not self.weighted:
+        level = fraction("level", level)
+        if self.kind == "hits":
             if self.n_hits == 0:
                 return 0.0, -math.expm1(math.log1p(-level) / self.n)
             exact = stats.binomtest(self.n_hits, self.n).proportion_ci(level, method="exact")
@@ -244,18 +156,20 @@ class Estimate:
         A sample cannot know of a region that it never visited, so no caveat is not a proof.
         """
         found = []
-        if self.n_hits == 0:
-            if self.weighted:
+        if self.kind == "hits" and self.n_hits == 0:
+            found.append(f"no hit in {self.n:,} draws: only an upper bound can be given")
+        elif self.kind == "values" and self.n < FEW_EFFECTIVE_DRAWS:
+            found.append(f"{self.n} draws are few for a normal interval: it is too short")
+        elif self.kind == "weights":
+            if self.n_hits == 0:
                 found.append(f"none of the {self.n:,} draws contributed: this proposal says nothing about the value")
-            else:
-                found.append(f"no hit in {self.n:,} draws: only an upper bound can be given")
-        elif self.weighted and self.ess < FEW_EFFECTIVE_DRAWS:
-            found.append(
-                f"{self.ess:.1f} effective draws carry the sum (the largest {self.max_weight_share:.0%} of it): "
-                "the interval is too short"
-            )
-        if self.weighted and self.max_weight_share and self.value == 0:
-            found.append("the mean is below the smallest float: keep the log-weights and use log_mean_exp")
+            elif self.ess < FEW_EFFECTIVE_DRAWS:
+                found.append(
+                    f"{self.ess:.1f} effective draws carry the sum (the largest {self.max_weight_share:.0%} of it): "
+                    "the interval is too short"
+                )
+            if self.n_hits and self.value == 0:
+                found.append("the mean is below the smallest float: keep the log-weights and use log_mean_exp")
         if self.pareto_k > PARETO_K_LIMIT:
             found.append(f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted")
         return tuple(found)
@@ -263,7 +177,7 @@ class Estimate:
     @property
     def rounded(self) -> str:
         """The estimate rounded to its error, ``(3.21 ± 0.23)e-05``; without a hit, the bound that is left."""
-        if self.n_hits == 0 and not self.weighted:
+        if self.n_hits == 0 and self.kind == "hits":
             return f"at most {self.interval()[1]:.2g} (95 %)"
         return value_with_error(self.value, self.std_error)
 
@@ -346,15 +260,15 @@ class RunningEstimate:
     of the weights themselves only those are kept that `pareto_k` looks at.
     """
 
-    def __init__(self, n_expected: int, weighted: bool = True) -> None:
+    def __init__(self, n_expected: int, kind: Literal["hits", "weights"] = "weights") -> None:
         """Start a stream.
 
         Args:
             n_expected: how many draws will be added in all, which sets how many large weights are kept.
-            weighted: False if every log-weight will be 0 or ``-inf``, a hit or a miss.
+            kind: ``"hits"`` if every log-weight will be 0 or ``-inf``, a hit or a miss.
         """
         self._n_kept = tail_length(n_expected)
-        self._weighted = weighted
+        self._kind = kind
         self._n = 0
         self._n_hits = 0
         self._shift = -math.inf
@@ -409,13 +323,13 @@ class RunningEstimate:
         """The estimate so far.
 
         Raises:
-            ValueError: nothing was added yet.
+            ValueError: nothing was added yet, or the weights are so large that their mean overflows.
         """
         n = self._n
         if n == 0:
             raise ValueError("an estimate needs at least one draw.")
         if self._n_hits == 0:
-            return Estimate(0.0, 0.0, n, 0, 0.0, 0.0, math.nan, weighted=self._weighted)
+            return Estimate(0.0, 0.0, n, 0, 0.0, 0.0, math.nan, kind=self._kind)
         self._trim()
         if self._shift > 700:
             raise ValueError(
@@ -432,7 +346,7 @@ class RunningEstimate:
             ess=self._sum**2 / self._squares,
             max_weight_share=1.0 / self._sum,
             pareto_k=pareto_k(self._largest, n),
-            weighted=self._weighted,
+            kind=self._kind,
         )
 
 

@@ -11,12 +11,16 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Replace files, so that whatever happens either the old or the new contents are there, whole.
+    """Replace files, so that each of them holds either its old or its new contents, whole, whatever happens.
 
-    All of them are written out before the first is put in its place: without space, or when killed, none changes.
+    All of them are written out before the first is put in its place, so without space none changes. Only a process
+    killed between two of the renamings at the end leaves some files new and some old.
+
+    Args:
+        contents: what each file shall hold; folders on the way are made.
 
     Raises:
-        OSError: they cannot be written, for want of space for example.
+        OSError: a file cannot be written, for want of space for example; the message names it.
     """
     # Names that the next try writes over: a process that is killed here leaves nothing behind for good.
     drafts = {path: path.with_name(f".{path.name}.new") for path in contents}

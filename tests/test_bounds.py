@@ -178,7 +178,9 @@ def test_closed_form_kl_leaves_only_the_likelihood_to_sampling():
 
 
 def test_closed_form_kl_does_not_exist_for_two_layers():
-    with pytest.raises(ValueError, match="KL divergence of a TwoLayerVAE's q has no closed form; use pathwise"):
+    with pytest.raises(
+        ValueError, match="closed form for a VAE or a LinearGaussianVAE, not for a TwoLayerVAE; use pathwise"
+    ):
         elbo_closed_form(small_two_layer(), all_images(), 3)
 
 
@@ -356,6 +358,23 @@ def test_numbers_of_samples_that_are_none_are_refused(surrogate, k):
 def test_a_baseline_needs_another_sample():
     with pytest.raises(ValueError, match="needs at least 2 samples; got k = 1"):
         with_baseline(small_vae(), all_images(), 1)
+
+
+@pytest.mark.parametrize("reduce", [elbo, iwae_bound])
+@pytest.mark.parametrize("log_w", [None, [0.5, 1.0], torch.zeros(3, 2).numpy(), torch.zeros(3, 2, dtype=torch.int64)])
+def test_what_are_no_log_weights_is_refused(reduce, log_w):
+    with pytest.raises(ValueError, match="log-weights must be a tensor of floating-point numbers; got a "):
+        reduce(log_w)
+
+
+@every_model
+@pytest.mark.parametrize("surrogate", [*ELBOS.values(), *IWAES.values()], ids=[*ELBOS, *IWAES])
+def test_a_step_of_training_looks_at_no_value(make, surrogate):
+    """A tensor on this device has none: whoever looks at one fails."""
+    model = make().to("meta")
+    value = surrogate(model, torch.zeros(5, model.data_dim, device="meta", dtype=torch.float64), 3)
+    value.mean().backward()
+    assert value.shape == (5,) and value.is_meta
 
 
 @pytest.mark.parametrize("surrogate", [*ELBOS.values(), *IWAES.values()], ids=[*ELBOS, *IWAES])

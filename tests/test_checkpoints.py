@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, whole or not at all, and what is not one is refused in a sentence."""
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -13,16 +14,19 @@ from safetensors.torch import load_file, save, save_file
 from tiny_trainings import tiny
 
 from course_lib.__main__ import main
-from course_lib.training import PRESETS, build_model, checkpoints, load_checkpoint
-from course_lib.training.checkpoints import load_state, path_of, save_card, save_checkpoint, save_state
+from course_lib.training import PRESETS, Card, build_model, checkpoints, load_checkpoint
+from course_lib.training.cards import LogLikelihood, SplitMetrics
+from course_lib.training.checkpoints import CheckpointFiles, read_card, save_card, save_checkpoint
+from course_lib.training.states import load_state, save_state
+
+METRICS = {"test": SplitMetrics(log_likelihood=LogLikelihood(value=-80.0, n_samples=5))}
 
 
 @pytest.fixture
 def weights(tmp_path):
     """A checkpoint as a training writes it."""
     path = tmp_path / "tiny.safetensors"
-    card = {"name": "tiny", "settings": tiny().settings(), "metrics": {}}
-    save_checkpoint(path, build_model(tiny()), card)
+    save_checkpoint(path, build_model(tiny()), Card(name="tiny", settings=tiny().settings(), metrics={}))
     return path
 
 
@@ -50,8 +54,8 @@ def test_a_model_comes_back_with_its_weights_and_its_card(weights):
     assert model.state_dict().keys() == saved.keys()
     assert all(model.state_dict()[name].equal(saved[name]) for name in saved)
     assert not model.training
-    assert card["name"] == "tiny"
-    assert card["versions"].keys() == {"python", "torch", "numpy"}
+    assert card.name == "tiny"
+    assert card.versions.keys() == {"python", "torch", "numpy"}
 
 
 def test_a_checkpoint_needs_no_preset_of_today(weights, monkeypatch):
@@ -73,16 +77,16 @@ def test_others_may_read_a_checkpoint_as_they_may_any_file(weights, tmp_path):
 
 def test_a_new_card_keeps_the_weights(weights):
     _, card = load_checkpoint(weights)
-    save_card(weights, {**card, "metrics": {"test": 1}})
-    assert load_checkpoint(weights)[1] == {**card, "metrics": {"test": 1}}
+    save_card(weights, dataclasses.replace(card, metrics=METRICS))
+    assert load_checkpoint(weights)[1] == read_card(weights) == dataclasses.replace(card, metrics=METRICS)
 
 
 def test_a_card_is_not_given_to_weights_that_were_replaced_meanwhile(weights):
     _, card = load_checkpoint(weights)
     save_checkpoint(weights, build_model(tiny(seed=1)), card)
     with pytest.raises(ValueError, match=r"tiny\.safetensors was replaced in the meantime"):
-        save_card(weights, {**card, "metrics": {"test": 1}})
-    assert load_checkpoint(weights)[1]["metrics"] == {}
+        save_card(weights, dataclasses.replace(card, metrics=METRICS))
+    assert load_checkpoint(weights)[1].metrics == {}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,22 @@ def test_a_card_is_not_given_to_weights_that_were_replaced_meanwhile(weights):
     ],
 )
 def test_a_bare_name_is_one_of_the_courses_own_checkpoints(given, expected):
-    assert str(path_of(given)) == str(expected)
+    assert str(CheckpointFiles.of(given).weights) == str(expected)
+
+
+def test_all_files_of_a_checkpoint_have_its_name(tmp_path):
+    files = CheckpointFiles.of(tmp_path / "v1.5 of mine.safetensors")
+    assert files == CheckpointFiles.of(str(tmp_path / "v1.5 of mine")) == CheckpointFiles(tmp_path, "v1.5 of mine")
+    suffixes = {
+        files.weights: ".safetensors",
+        files.card: ".json",
+        files.state: ".state",
+        files.log: ".jsonl",
+        files.tensorboard: ".tensorboard",
+        files.evaluation("test", 50): ".test-50.evaluation",
+    }
+    for path, suffix in suffixes.items():
+        assert path == tmp_path / f"v1.5 of mine{suffix}"
 
 
 def test_a_state_comes_back(tmp_path):
@@ -133,32 +152,6 @@ def test_without_space_neither_weights_nor_card_change(what, good, weights, tmp_
         save_checkpoint(weights, build_model(tiny(seed=1)), load_checkpoint(weights)[1])
     assert "\n" not in str(told.value)
     assert contents(tmp_path) == before
-
-
-def test_a_file_system_that_takes_no_more_leaves_the_old_checkpoint(weights, tmp_path):
-    resource = pytest.importorskip("resource")
-    before, (soft, hard) = contents(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
-    card = load_checkpoint(weights)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
-    try:
-        with pytest.raises(OSError, match=r"^cannot write .*tiny\.safetensors \(File too large\); what was there bef"):
-            save_checkpoint(weights, build_model(tiny(seed=1)), card)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert contents(tmp_path) == before
-
-
-def test_what_a_killed_process_left_half_written_is_swept_up(weights, tmp_path):
-    (tmp_path / ".tiny.safetensors.new").write_bytes(b"half")
-    save_checkpoint(weights, build_model(tiny()), load_checkpoint(weights)[1])
-    assert sorted(contents(tmp_path)) == ["tiny.json", "tiny.safetensors"]
-    load_checkpoint(weights)
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"^cannot write .*a\.state \(.*\); what was there before is unharmed\.$"):
-        save_state(tmp_path / "file" / "a.state", {}, {})
 
 
 # What is no checkpoint
@@ -204,7 +197,7 @@ def empty(weights):
 
 
 def card_of_the_future(weights):
-    weights.with_suffix(".json").write_text('{"card_version": 2, "anything": "else"}')
+    weights.with_suffix(".json").write_text('{"card_version": 3, "anything": "else"}')
 
 
 def card_not_json(weights):
@@ -265,17 +258,17 @@ UPDATE = r": update the course\."
         (pickled, ValueError, "tiny.safetensors", ANEW),
         (truncated_with_matching_hash, ValueError, "tiny.safetensors", ANEW),
         (empty, ValueError, "tiny.safetensors", ANEW),
-        (card_of_the_future, ValueError, "tiny.json", r"version 2 and this course reads version 1" + UPDATE),
+        (card_of_the_future, ValueError, "tiny.json", r"version 3 and this course reads versions up to 2" + UPDATE),
         (card_not_json, ValueError, "tiny.json", ANEW),
         (card_not_text, ValueError, "tiny.json", ANEW),
         (card_a_list, ValueError, "tiny.json", ANEW),
         (card_of_something_else, ValueError, "tiny.json", ANEW),
-        (card_incomplete, ValueError, "tiny.json", "does not say metrics, name" + ANEW),
+        (card_incomplete, ValueError, "tiny.json", r"card does not say name, metrics\)" + ANEW),
         (newer_setting, ValueError, "tiny.json", "'dropout'.*" + UPDATE),
         (newer_model, ValueError, "tiny.json", "'ResNet'.*" + UPDATE),
         (newer_argument, ValueError, "tiny.json", "'flow'.*" + UPDATE),
         (senseless_sizes, ValueError, "tiny.json", UPDATE),
-        (settings_a_list, ValueError, "tiny.json", UPDATE),
+        (settings_a_list, ValueError, "tiny.json", r"card\.settings must be a JSON object; got \[1\]\)" + ANEW),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -298,8 +291,30 @@ def test_a_name_that_is_not_there_is_one_sentence(capsys):
 
 
 def test_a_folder_is_no_checkpoint(weights, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no"):
+    with pytest.raises(ValueError, match=r"is a folder: choose a checkpoint in it, .*NAME\.safetensors\.$") as told:
         load_checkpoint(tmp_path)
+    assert str(told.value).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("given", ["", " ", None, 5, b"mnist-vae"])
+def test_what_is_no_name_is_one_sentence(given):
+    with pytest.raises(ValueError, match=r"^a checkpoint is NAME\.safetensors, or the name of one .*; got ") as told:
+        load_checkpoint(given)
+    assert str(told.value).endswith(f"got {given!r}.")
+
+
+@pytest.mark.parametrize("given", [".", "..", "./"])
+def test_a_folder_of_dots_is_no_checkpoint(given):
+    with pytest.raises(ValueError, match="is a folder: choose a checkpoint in it"):
+        load_checkpoint(given)
+
+
+def test_a_name_may_have_spaces(weights, tmp_path):
+    for suffix in (".safetensors", ".json"):
+        weights.with_suffix(suffix).rename(tmp_path / f"my own{suffix}")
+    assert load_checkpoint(tmp_path / "my own")[1].name == "tiny"
+    with pytest.raises(FileNotFoundError, match=r"^there is no .*my other\.safetensors: a checkpoint is NAME"):
+        load_checkpoint(tmp_path / "my other")
 
 
 def test_other_tensors_are_no_state(tmp_path):

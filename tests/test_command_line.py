@@ -19,9 +19,10 @@ from course_lib.__main__ import main
 from course_lib.doctor import Check
 from course_lib.publishing import build, run
 from course_lib.publishing.run import Outcome
-from course_lib.training import PRESETS, build_model, checkpoints, evaluation
-from course_lib.training.checkpoints import load_state, save_checkpoint
+from course_lib.training import PRESETS, Card, build_model, evaluation
+from course_lib.training.checkpoints import save_checkpoint
 from course_lib.training.presets import summary
+from course_lib.training.states import load_state
 from course_lib.vae import log_likelihood
 
 COMMANDS = ["doctor", "run", "train", "evaluate", "build"]
@@ -223,9 +224,10 @@ def test_evaluate_prints_one_json_object_and_saves_it_when_asked(tiny_preset, tm
         assert found["test"][name].keys() >= {"value", "std_error", "n_samples", "n_images"}
     card = json.loads(weights.with_suffix(".json").read_text())
     # What the training found with fewer samples stays.
-    of_training = card["metrics"]["validation"].pop("is_5")
+    others = {split: card["metrics"][split].pop("others") for split in found}
     assert card["metrics"] == found
-    assert of_training["log_likelihood"]["n_samples"] == 5
+    assert others["test"] == []
+    assert [one["log_likelihood"]["n_samples"] for one in others["validation"]] == [5]
     assert not list(tmp_path.glob("*.evaluation*"))
 
 
@@ -234,7 +236,7 @@ def grey(tmp_path):
     """A checkpoint of a model of digits with all their levels, as untrained as can be."""
     preset = tiny(model="ImageVAE", arguments=LEVELS, stored="float16")
     path = tmp_path / "grey.safetensors"
-    card = {"name": "grey", "settings": preset.settings(), "metrics": {}}
+    card = Card(name="grey", settings=preset.settings(), metrics={})
     save_checkpoint(path, build_model(preset), card, torch.float16)
     return path
 
@@ -260,7 +262,7 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
     assert said.err == f"\nInterrupted. 20 of 30 images are done and kept in {kept}: the same again goes on.\n"
     taken.clear()
     # What cannot be saved is not lost either.
-    monkeypatch.setattr(checkpoints, "save_card", raising(OSError("cannot write")))
+    monkeypatch.setattr(evaluation, "save_card", raising(OSError("cannot write")))
     assert main([*command, "--save"]) == 1
     assert kept.exists()
     monkeypatch.undo()
@@ -271,19 +273,22 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
         assert found[name]["value"] == pytest.approx(whole[name]["value"], rel=1e-5)
         assert found[name]["n_images"] == 30
     assert {path.name for path in tmp_path.iterdir()} == before
-    assert "binarization_seed" not in found
+    assert found["binarization_seed"] is None
 
 
 @pytest.mark.parametrize(
     "settings, complaint",
     [
         ({"data": "letters"}, "there is no data set 'letters'"),
-        ({"levels": 256}, "the model is of 256 levels and digits has 17: choose other data"),
+        ({"levels": 256}, "the model is of 256 levels and digits has 17 levels: choose other data"),
         ({"shape": [1, 12, 12]}, "images must have shape [batch, 1, 12, 12], channels first; got [1, 1, 8, 8]"),
         ({"shape": 64}, "grey.json describes a model that this course cannot build (shape must give channels"),
         ({"network": "resnet", "shape": [1, 10, 10], "network_arguments": {}}, "10 x 10 is not divisible by 4"),
-        ({"network": "unet"}, "cannot build (there is no network 'unet'; choose one of dense, gated-conv, resnet.)"),
-        ({"likelihood": "gaussian"}, "cannot build (there is no likelihood 'gaussian'"),
+        ({"network": "unet"}, "cannot build (network must be one of dense, gated-conv, resnet; got 'unet'.)"),
+        (
+            {"likelihood": "gaussian"},
+            "cannot build (likelihood must be one of bernoulli, logistic-mixture, cate",
+        ),
         ({"posterior_flows": -1}, "cannot build (posterior_flows must be a whole number of at least 0"),
         ({"network_arguments": {"depth": 3}}, "unexpected keyword argument 'depth'"),
     ],
@@ -293,7 +298,7 @@ def test_what_a_card_says_and_cannot_be_evaluated_is_one_sentence(settings, comp
     settings = {"data": "digits", **settings}
     preset = dataclasses.replace(tiny(model="ImageVAE"), data=settings.pop("data"), arguments={**LEVELS, **settings})
     try:
-        save_checkpoint(grey, build_model(preset), {"name": "grey", "settings": preset.settings(), "metrics": {}})
+        save_checkpoint(grey, build_model(preset), Card(name="grey", settings=preset.settings(), metrics={}))
     except (TypeError, ValueError):
         card = json.loads(grey.with_suffix(".json").read_text())
         grey.with_suffix(".json").write_text(json.dumps({**card, "settings": preset.settings()}))

@@ -267,9 +267,11 @@ def test_a_data_set_cannot_be_changed_and_prints_as_one_line(digits):
     assert repr(digits) == "digits: 1,297 train, 200 validation and 300 test images of 1 x 8 x 8, 17 levels"
 
 
-@pytest.mark.parametrize("name", ["fashion", "MNIST", "", None])
+@pytest.mark.parametrize("name", ["fashion", "MNIST", "", None, ["mnist"]])
 def test_an_unknown_name_says_which_exist(name):
-    with pytest.raises(ValueError, match="digits, mnist, cifar10 and cifar10-sample") as caught:
+    with pytest.raises(
+        ValueError, match="the data set must be one of digits, mnist, cifar10, cifar10-sample; got "
+    ) as caught:
         datasets.load(name)
     assert_one_sentence(caught.value)
 
@@ -355,6 +357,8 @@ def test_the_fixed_binarization_does_not_depend_on_layout_or_precision(digits):
         (torch.tensor([0, 1]), "got torch.int64"),
         (torch.tensor([0, 255], dtype=torch.uint8), "got torch.uint8"),
         (torch.tensor([True]), "got torch.bool"),
+        (np.zeros((1, 3), dtype=np.float32), "tensor of floating type.* got a ndarray"),
+        (None, "tensor of floating type.* got a NoneType"),
     ],
 )
 @pytest.mark.parametrize("function", [datasets.binarize, datasets.fixed_binarization, datasets.binarization_entropy])
@@ -366,6 +370,32 @@ def test_what_is_no_intensity_is_refused(function, intensities, complaint):
 def test_a_generator_on_another_device_is_refused():
     with pytest.raises(ValueError, match=r"generator is on cpu .* on meta"):
         datasets.binarize(torch.empty(0, device="meta"), torch.Generator())
+
+
+def test_a_seed_is_no_generator_and_a_generator_no_seed():
+    with pytest.raises(ValueError, match=r"generator must be torch.Generator\(\).manual_seed\(0\) or the like; got 7"):
+        datasets.binarize(torch.rand(2, 3), 7)
+    for seed in (torch.Generator(), -1, 1.5, None, "7"):
+        with pytest.raises(ValueError, match="seed must be a whole number of at least 0; got "):
+            datasets.fixed_binarization(torch.rand(2, 3), seed)
+
+
+def test_without_a_check_the_same_bits_are_drawn_and_no_value_is_looked_at(digits):
+    one, other = (
+        datasets.binarize(digits.test, torch.Generator().manual_seed(7), check=check) for check in (True, False)
+    )
+    assert torch.equal(one, other)
+    # A tensor on this device has no values: whoever looks at one fails.
+    assert datasets.binarize(digits.test.to("meta"), check=False).shape == digits.test.shape
+    with pytest.raises(RuntimeError, match="meta"):
+        datasets.binarize(digits.test.to("meta"))
+    with pytest.raises(ValueError, match=r"got torch.int64"):
+        datasets.binarize(torch.tensor([0, 1]), check=False)
+
+
+def test_entropy_is_of_images_and_not_of_pixels():
+    with pytest.raises(ValueError, match=r"shape \[N, ...\], image by image; got \[3\]"):
+        datasets.binarization_entropy(torch.rand(3))
 
 
 def test_the_entropy_is_that_of_independent_pixels():
@@ -890,5 +920,5 @@ def test_copies_and_downloads_of_mnist_are_here_only_when_all_four_are(tmp_path,
 
 
 def test_is_here_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match="there is no data set 'mnits'"):
+    with pytest.raises(ValueError, match="one of digits, mnist, cifar10, cifar10-sample; got 'mnits'"):
         datasets.is_here("mnits")

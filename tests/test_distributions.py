@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_
 from torch.nn import functional
 
 from course_lib.vae.distributions import (
+    BernoulliPixels,
     CategoricalLevels,
     DiagonalGaussian,
     DiscretizedLogisticMixture,
@@ -461,6 +462,12 @@ def test_same_seed_same_draws_and_no_other_source_of_noise(make):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("make", [some_mixture, some_categorical, lambda: BernoulliPixels(torch.zeros(3))])
+def test_a_seed_is_no_generator(make):
+    with pytest.raises(ValueError, match=r"must be a generator, such as torch.Generator\(\).manual_seed\(0\); got 3"):
+        make().sample(3)
+
+
 @pytest.mark.parametrize("make", [some_mixture, some_categorical])
 def test_draws_of_a_model_in_training_carry_no_gradient(make):
     distribution = with_parameters(make(), lambda parameter: parameter.requires_grad_())
@@ -550,12 +557,35 @@ def test_half_precision_cannot_hold_256_levels():
 # Bad input
 
 
-@pytest.mark.parametrize("levels", [1, 0, -3, 2.0, "256", True, None])
+@pytest.mark.parametrize("levels", [1, 0, -3, 2.5, "256", True, None])
 def test_levels_must_be_a_whole_number_of_at_least_two(levels):
     with pytest.raises(ValueError, match="levels must be a whole number of at least 2; got"):
         DiscretizedLogisticMixture(*[torch.zeros(3)] * 3, levels)
     with pytest.raises(ValueError, match="levels must be a whole number of at least 2; got"):
         checked_levels(torch.zeros(1, 3), levels)
+
+
+def test_levels_may_be_a_float_without_a_fraction():
+    parameters = [torch.zeros(2, 3)] * 3
+    one, other = (DiscretizedLogisticMixture(*parameters, levels) for levels in (5.0, 5))
+    assert torch.equal(one.mean, other.mean) and torch.equal(one.log_probs(), other.log_probs())
+
+
+@pytest.mark.parametrize("value", [None, 0.5, [0.5], torch.zeros(2, 3, dtype=torch.int64)])
+def test_what_is_no_tensor_of_floating_point_numbers_is_refused(value):
+    fine = torch.zeros(2, 3)
+    calls = {
+        "logits": lambda: DiscretizedLogisticMixture(value, fine, fine),
+        "means": lambda: DiscretizedLogisticMixture(fine, value, fine),
+        "log_scales": lambda: DiscretizedLogisticMixture(fine, fine, value),
+        "logits ": lambda: CategoricalLevels(value),
+        "x": lambda: CategoricalLevels(fine).log_prob(value),
+        "x ": lambda: DiscretizedLogisticMixture(fine, fine, fine).log_prob(value),
+        "intensities": lambda: checked_levels(value, 3),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"{name.strip()} must be a tensor of floating-point numbers; got a "):
+            call()
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (2, 3), (2, 1)), ((2, 3), (3,), (2, 3)), ((), (), ()), ((2, 0),) * 3])

@@ -6,20 +6,12 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from arviz_stats.base import array_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_plans import repeatable
 from scipy import stats
 
-from course_lib.estimates import (
-    Estimate,
-    RunningEstimate,
-    effective_sample_size,
-    log_mean_exp,
-    pareto_k,
-    value_with_error,
-)
+from course_lib.estimates import Estimate, RunningEstimate, effective_sample_size, pareto_k, value_with_error
 
 INF = math.inf
 log_weights = st.lists(st.floats(-50, 50) | st.just(-INF), min_size=2, max_size=60).map(np.array)
@@ -27,7 +19,7 @@ log_weights = st.lists(st.floats(-50, 50) | st.just(-INF), min_size=2, max_size=
 
 def hits(n_hits, n):
     """An estimate from plain hits and misses."""
-    running = RunningEstimate(n, weighted=False)
+    running = RunningEstimate(n, "hits")
     running.add(np.zeros(n_hits), n)
     return running.estimate()
 
@@ -40,105 +32,6 @@ def log_normal(sigma, n, seed=0):
 def power_tail(k, n, seed=0):
     """Logarithms of U^-k, whose largest values follow a generalized Pareto distribution of shape k exactly."""
     return -k * np.log(np.random.default_rng(seed).random(n))
-
-
-# Averages in log space
-
-
-@settings(repeatable, max_examples=100)
-@given(log_w=log_weights, shift=st.floats(-5000, 5000))
-def test_log_mean_exp_is_the_log_of_the_mean_and_moves_with_its_argument(log_w, shift):
-    if np.isfinite(log_w).any():
-        assert log_mean_exp(log_w) == pytest.approx(math.log(np.exp(log_w).mean()), rel=1e-12, abs=1e-12)
-        assert log_mean_exp(log_w + shift) == pytest.approx(log_mean_exp(log_w) + shift, rel=1e-11, abs=1e-11)
-    else:
-        assert log_mean_exp(log_w) == -INF
-
-
-@pytest.mark.filterwarnings("error")
-def test_log_mean_exp_of_weights_that_are_all_zero_is_minus_infinity():
-    assert log_mean_exp([-INF, -INF]) == -INF
-    assert log_mean_exp([[-INF, 0], [-INF, 0]]).tolist() == [-INF, 0]
-
-
-@pytest.mark.parametrize("reduce", [log_mean_exp, effective_sample_size])
-def test_reductions_go_along_the_axis_asked_for(reduce):
-    log_w = np.random.default_rng(0).normal(size=(4, 3, 5))
-    for axis in (0, 1, -1):
-        each = np.moveaxis(log_w, axis, -1)
-        exact = [[float(reduce(row)) for row in plane] for plane in each]
-        assert np.array(exact) == pytest.approx(reduce(log_w, axis=axis), rel=1e-12)
-    assert reduce(log_w).shape == (3, 5)
-
-
-def test_nothing_to_average_is_refused():
-    for log_w in ([], np.empty((0, 3)), 3.0):
-        with pytest.raises(ValueError, match="at least one log-weight along axis 0; got shape"):
-            log_mean_exp(log_w)
-
-
-# Effective sample size
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("shift", [0, -7000, 300])
-def test_effective_sample_size_runs_from_none_over_one_to_all(shift):
-    assert effective_sample_size(np.full(50, shift)) == pytest.approx(50)
-    assert effective_sample_size([shift, -INF, shift - 800]) == 1
-    assert effective_sample_size([shift, shift, -INF]) == pytest.approx(2)
-    assert effective_sample_size([-INF, -INF]) == 0
-
-
-@settings(repeatable, max_examples=100)
-@given(log_w=log_weights)
-def test_effective_sample_size_is_the_squared_sum_over_the_sum_of_squares(log_w):
-    ess, n_hits = effective_sample_size(log_w), np.isfinite(log_w).sum()
-    assert min(n_hits, 1) * (1 - 1e-12) <= ess <= n_hits * (1 + 1e-12)
-    if n_hits:
-        w = np.exp(log_w)
-        assert ess == pytest.approx(w.sum() ** 2 / (w**2).sum(), rel=1e-10)
-
-
-# Tail index
-
-
-@pytest.mark.parametrize("k", [0.3, 0.7, 1.0])
-def test_k_hat_finds_the_index_of_a_known_tail_with_its_sign(k):
-    n, runs = 10_000, 40
-    found = [pareto_k(power_tail(k, n, seed)) for seed in range(runs)]
-    # The fit leans on a prior worth ten of its 300 tail weights, centred at 1/2 (Vehtari et al., appendix C).
-    expected = (300 * k + 10 * 0.5) / 310
-    assert abs(np.mean(found) - expected) < 4 * np.std(found, ddof=1) / math.sqrt(runs)
-    # Negated log-weights, which psislw of the same library wants, would have a bounded tail and look excellent.
-    assert pareto_k(-power_tail(k, n)) < -0.5
-
-
-@pytest.mark.parametrize("k", [0.2, 0.7, 1.3])
-def test_k_hat_of_the_largest_weights_is_the_library_s_on_all_of_them(k):
-    log_w, n = power_tail(k, 10_000), 10_000
-    one_chain = np.exp(log_w)[None]
-    exact = float(array_stats.pareto_khat(one_chain, r_eff=1.0, tail="right"))
-    assert pareto_k(log_w) == pytest.approx(exact, rel=1e-6)
-    assert pareto_k(np.sort(log_w)[-1500:], n) == pytest.approx(exact, rel=1e-6)
-    assert Estimate.from_log_weights(log_w).pareto_k == pytest.approx(exact, rel=1e-6)
-    # Left to itself, the library takes its number of tail weights from their autocorrelation.
-    assert pareto_k(log_w) == pytest.approx(float(array_stats.pareto_khat(one_chain, tail="right")), abs=0.1)
-
-
-def test_k_hat_does_not_apply_to_equal_or_to_few_weights():
-    assert math.isnan(pareto_k(np.zeros(1_000)))
-    assert math.isnan(pareto_k(np.concatenate([np.full(1_000, -3.0), np.full(9_000, -INF)])))
-    assert math.isnan(pareto_k(power_tail(0.7, 24)))
-    assert math.isnan(pareto_k([]))
-    assert math.isfinite(pareto_k(power_tail(0.7, 25)))
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("n_large", [1, 30])
-def test_k_hat_does_not_apply_where_most_of_the_tail_is_tied(n_large):
-    log_w = np.zeros(1_000)
-    log_w[:n_large] = 20
-    assert math.isnan(pareto_k(log_w))
 
 
 # From log-weights
@@ -157,6 +50,12 @@ def test_estimate_is_the_mean_of_the_weights_with_its_standard_error(log_w):
         assert estimate.max_weight_share == pytest.approx(w.max() / w.sum(), rel=1e-10)
         relative_variance = w.var() / w.mean() ** 2 * len(w) / (len(w) - 1)
         assert estimate.relative_variance == pytest.approx(relative_variance, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [0.2, 0.7, 1.3])
+def test_the_k_hat_of_an_estimate_is_that_of_its_log_weights(k):
+    log_w = power_tail(k, 10_000)
+    assert Estimate.from_log_weights(log_w).pareto_k == pytest.approx(pareto_k(log_w), rel=1e-12)
 
 
 @pytest.mark.parametrize("shift", [-690.0, -7000.0, 300.0, 0.1])
@@ -270,6 +169,32 @@ def test_values_without_a_mean_are_refused():
         Estimate.from_values([-INF, 2.0])
 
 
+def test_few_values_make_an_interval_that_is_too_short_and_say_so():
+    """Of 5 normal values the normal interval covers P(|t_4| < 1.96) = 87.8 %."""
+    runs, rng = 4_000, np.random.default_rng(0)
+    estimates = [Estimate.from_values(values) for values in rng.normal(size=(runs, 5))]
+    covered = np.mean([low <= 0 <= high for low, high in (estimate.interval() for estimate in estimates)])
+    exact = 1 - 2 * stats.t.sf(stats.norm.isf(0.025), 4)
+    assert abs(covered - exact) < 4 * math.sqrt(exact * (1 - exact) / runs)
+    assert {estimate.caveats[0] for estimate in estimates} == {"5 draws are few for a normal interval: it is too short"}
+
+
+def test_a_plain_mean_of_zero_is_no_underflow():
+    assert Estimate.from_values([1.0, -1.0] * 50).caveats == ()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "kind"),
+    [
+        (hits(3, 10), "hits"),
+        (Estimate.from_log_weights([0.0, 0.0, -INF]), "weights"),
+        (Estimate.from_values([0.0, 1.0, 1.0]), "values"),
+    ],
+)
+def test_an_estimate_knows_the_kind_of_its_draws(estimate, kind):
+    assert estimate.kind == kind
+
+
 # Intervals of hits and misses
 
 
@@ -320,10 +245,10 @@ def test_interval_of_hits_holds_the_share_and_is_clopper_and_pearson_s(n, data, 
     assert high == 1 if k == n else stats.binom.cdf(k, n, high) == pytest.approx((1 - level) / 2, rel=1e-4)
 
 
-@pytest.mark.parametrize("level", [0, 1, -0.1, 95, math.nan])
+@pytest.mark.parametrize("level", [0, 1, -0.1, 95, math.nan, "0.95"])
 def test_level_outside_0_and_1_is_refused(level):
     for estimate in (hits(3, 10), Estimate.from_log_weights([0.0, 1.0])):
-        with pytest.raises(ValueError, match=r"level must lie between 0 and 1, such as 0\.95; got"):
+        with pytest.raises(ValueError, match="level must lie between 0 and 1; got"):
             estimate.interval(level)
 
 

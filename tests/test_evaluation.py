@@ -1,6 +1,5 @@
 """Evaluation: the numbers of a checkpoint, on the images that were asked for and no others."""
 
-import json
 import math
 import types
 
@@ -9,13 +8,17 @@ import torch
 from tiny_trainings import LEVELS, tiny
 
 from course_lib import datasets
-from course_lib.training import build_model, checkpoints, evaluation, processes
-from course_lib.training.evaluation import Kept, evaluate, images_for, metrics, with_new
+from course_lib.estimates import PARETO_K_LIMIT
+from course_lib.training import build_model, evaluation, processes, states
+from course_lib.training.cards import Card
+from course_lib.training.checkpoints import load_checkpoint, save_checkpoint
+from course_lib.training.evaluation import Kept, evaluate, evaluate_checkpoint, images_for
 from course_lib.vae import Evidence, log_likelihood
 
-MODEL = build_model(tiny())
+BITS_PRESET, GREY_PRESET = tiny(), tiny(model="ImageVAE", arguments=LEVELS)
+MODEL = build_model(BITS_PRESET)
 # For grey levels as they are.
-GREY = build_model(tiny(model="ImageVAE", arguments=LEVELS))
+GREY = build_model(GREY_PRESET)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -62,54 +65,83 @@ def test_processes_share_the_images_and_find_what_one_finds(n_processes, monkeyp
     torch.testing.assert_close(together.elbo, alone.elbo, rtol=0, atol=1e-4)
 
 
-def test_the_metrics_say_what_they_are_of():
-    evidence = evaluate(MODEL, "digits", n_samples=50, n_images=30)
-    found = metrics(MODEL, evidence)
-    for name in ("elbo", "log_likelihood"):
-        assert (found[name]["n_samples"], found[name]["n_images"]) == (50, 30)
-        assert found[name]["std_error"] > 0
-    assert found["elbo"]["value"] == pytest.approx(float(evidence.elbo.mean()))
-    assert found["log_likelihood"]["value"] == pytest.approx(float(evidence.per_image.mean()))
-    assert found["elbo"]["value"] < found["log_likelihood"]["value"] < 0
+def found_by(model, tmp_path, **settings):
+    """What a card would say of an evaluation, and the evidence it is from."""
+    preset = BITS_PRESET if model is MODEL else GREY_PRESET
+    save_checkpoint(tmp_path / "it.safetensors", model, Card(name="it", settings=preset.settings(), metrics={}))
+    _, found, evidence = evaluate_checkpoint(tmp_path / "it.safetensors", device="cpu", **settings)
+    return found, evidence
+
+
+def test_an_evaluation_says_what_it_is_of(tmp_path):
+    found, evidence = found_by(MODEL, tmp_path, n_samples=50, n_images=30)
+    for metric in (found.elbo, found.log_likelihood):
+        assert (metric.n_samples, metric.n_images) == found.size[::-1] == (50, 30)
+        assert metric.std_error > 0
+    assert found.elbo.value == pytest.approx(float(evidence.elbo.mean()))
+    log_likelihood_ = found.log_likelihood
+    assert log_likelihood_.value == pytest.approx(float(evidence.per_image.mean()))
+    assert found.elbo.value < log_likelihood_.value < 0
     # Nats and bits: -log2 p(x) for each of 64 pixels.
-    bits = -found["log_likelihood"]["value"] / math.log(2) / 64
-    assert found["log_likelihood"]["bits_per_dim"] == pytest.approx(bits)
-    assert found["binarization_seed"] == datasets.BINARIZATION_SEED
-    assert "binarization_seed" not in metrics(GREY, evidence)
+    assert log_likelihood_.bits_per_dim == pytest.approx(-log_likelihood_.value / math.log(2) / 64)
+    assert log_likelihood_.std_error_over_images == pytest.approx(float(evidence.per_image.std() / math.sqrt(30)))
+    assert log_likelihood_.share_of_high_pareto_k == pytest.approx(
+        float((evidence.pareto_k > PARETO_K_LIMIT).double().mean())
+    )
+    assert found.precision == "float32"
+    assert found.seconds >= 0
+    assert found.binarization_seed == datasets.BINARIZATION_SEED
+    assert found_by(GREY, tmp_path, n_samples=50, n_images=30)[0].binarization_seed is None
 
 
-def test_what_is_not_known_is_null_in_a_card():
+def test_what_is_not_known_is_none(tmp_path):
     """JSON has no nan. Of two samples there is no k-hat, and of one image no spread."""
-    found = metrics(MODEL, evaluate(MODEL, "digits", n_samples=2, n_images=1))
-    of_card = json.loads(json.dumps(found, allow_nan=False))["log_likelihood"]
-    assert of_card["std_error_over_images"] is of_card["share_of_images_with_pareto_k_above_0.7"] is None
+    found, _ = found_by(MODEL, tmp_path, n_samples=2, n_images=1)
+    assert found.log_likelihood.std_error_over_images is found.log_likelihood.share_of_high_pareto_k is None
 
 
-def of_samples(n, value=-80.0, n_images=300):
-    return {"log_likelihood": {"value": value, "n_samples": n, "n_images": n_images}}
+def test_an_evaluation_is_saved_when_asked_and_else_not(tmp_path):
+    path = tmp_path / "it.safetensors"
+    save_checkpoint(path, MODEL, Card(name="it", settings=tiny().settings(), metrics={}))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    how = {"n_samples": 10, "n_images": 30, "device": "cpu"}
+    card, found, evidence = evaluate_checkpoint(path, **how)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert card.metrics == {}
+    card, again, same = evaluate_checkpoint(path, **how, save=True)
+    assert same.per_image.equal(evidence.per_image)
+    assert (again.elbo, again.log_likelihood) == (found.elbo, found.log_likelihood)
+    assert load_checkpoint(path)[1] == card
+    assert card.metrics["test"].all == [again]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(before)
 
 
-@pytest.mark.parametrize("order", [(5_000, 1_000, 50), (1_000, 50, 5_000), (50, 5_000, 1_000), (1_000, 5_000, 50)])
-def test_the_most_samples_stand_in_front_whichever_came_first(order):
-    found = {}
-    for n in order:
-        found = with_new(found, of_samples(n))
-    assert found == {**of_samples(5_000), "is_50": of_samples(50), "is_1000": of_samples(1_000)}
+def test_of_two_evaluations_at_once_both_are_saved(tmp_path, monkeypatch):
+    path, how = tmp_path / "it.safetensors", {"n_samples": 5, "n_images": 9, "device": "cpu", "save": True}
+    save_checkpoint(path, MODEL, Card(name="it", settings=tiny().settings(), metrics={}))
+
+    def meanwhile(*arguments, **keywords):
+        monkeypatch.undo()
+        evaluate_checkpoint(path, split="validation", **how)
+        return evaluate(*arguments, **keywords)
+
+    monkeypatch.setattr(evaluation, "evaluate", meanwhile)
+    evaluate_checkpoint(path, split="test", **how)
+    assert load_checkpoint(path)[1].metrics.keys() == {"validation", "test"}
 
 
-@pytest.mark.parametrize("n", [5_000, 1_000])
-def test_a_new_result_of_as_many_samples_replaces_the_old(n):
-    before = with_new(of_samples(5_000), of_samples(1_000))
-    found = with_new(before, of_samples(n, value=-79.0))
-    assert found == {5_000: {**before, **of_samples(n, -79.0)}, 1_000: {**before, "is_1000": of_samples(n, -79.0)}}[n]
-    assert before == {**of_samples(5_000), "is_1000": of_samples(1_000)}
+def test_an_evaluation_is_not_saved_with_weights_that_were_replaced_meanwhile(tmp_path, monkeypatch):
+    path, card = tmp_path / "it.safetensors", Card(name="it", settings=tiny().settings(), metrics={})
+    save_checkpoint(path, MODEL, card)
 
+    def meanwhile(*arguments, **keywords):
+        save_checkpoint(path, build_model(tiny(seed=1)), card)
+        return evaluate(*arguments, **keywords)
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_trial_of_many_samples_and_few_images_stands_beside(is_first):
-    whole, trial = of_samples(1_000), of_samples(10_000, n_images=20)
-    before, found = (trial, whole) if is_first else (whole, trial)
-    assert with_new(before, found) == {**whole, "is_10000": trial}
+    monkeypatch.setattr(evaluation, "evaluate", meanwhile)
+    with pytest.raises(ValueError, match=r"it\.safetensors was replaced in the meantime"):
+        evaluate_checkpoint(path, n_samples=5, n_images=9, device="cpu", save=True)
+    assert load_checkpoint(path)[1].metrics == {}
 
 
 # Interrupted
@@ -210,7 +242,7 @@ def test_a_killed_evaluation_loses_a_minute_at_most(tmp_path, monkeypatch, ten_a
     evaluate(MODEL, **HOW, keep=keep)
     assert kept == [False, False, False, True]
     assert keep.seconds == 100
-    tensors, progress = checkpoints.load_state(tmp_path / "kept-0")
+    tensors, progress = states.load_state(tmp_path / "kept-0")
     assert (len(tensors["per_image"]), progress["seconds"]) == (30, 75)
 
 
@@ -269,7 +301,7 @@ def test_a_model_of_other_images_is_one_sentence():
     ("changes", "complaint"),
     [
         ({"shape": [1, 12, 12]}, r"images must have shape \[batch, 1, 12, 12\], channels first; got \[1, 1, 8, 8\]\.$"),
-        ({"levels": 256}, "the model is of 256 levels and digits has 17: choose other data"),
+        ({"levels": 256}, "the model is of 256 levels and digits has 17 levels: choose other data"),
     ],
 )
 def test_a_model_of_other_shapes_or_levels_is_one_sentence(changes, complaint):

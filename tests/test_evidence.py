@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ from small_models import (
 
 from course_lib.estimates import Estimate, effective_sample_size, log_mean_exp, pareto_k, tail_length
 from course_lib.vae import VAE, Evidence, LinearGaussianVAE, evidence, log_likelihood
-from course_lib.vae.evidence import images_per_block
+from course_lib.vae.evidence import RunningEvidence, images_per_block
 from course_lib.vae.noise import Purpose, keyed
 from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
 
@@ -183,6 +184,44 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     assert int(done.stdout) < 60e6
 
 
+# A value
+
+
+def test_what_is_added_later_changes_no_evidence_taken_before():
+    model = moved_linear()
+    x = model.simulate(5, seed=2)
+    whole = log_likelihood(model, x, 300)
+    running = RunningEvidence(5, 300, 4)
+    running.add(log_likelihood(model, x[:2], 300))
+    first = running.evidence()
+    before = {name: tensor.clone() for name, tensor in first.tensors().items()}
+    running.add(log_likelihood(model, x[2:], 300, first_image=2))
+    assert (len(first.per_image), running.n_done) == (2, 5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in first.tensors().items())
+    assert first.mean.value == pytest.approx(float(whole.per_image[:2].mean()), rel=1e-12)
+    assert_same(running.evidence(), whole)
+
+
+@pytest.mark.parametrize(("n_images", "n_samples"), [(3, 10), (2, 11)])
+def test_more_images_than_there_is_room_for_are_refused_and_other_samples(n_images, n_samples):
+    running = RunningEvidence(2, 10, 6)
+    with pytest.raises(
+        ValueError, match=rf"for 2 images of 10 samples; got image number {n_images} with {n_samples} s"
+    ):
+        running.add(log_likelihood(small_vae(), all_images()[:n_images], n_samples))
+    assert running.n_done == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_of_zero_count_and_leave_no_lower_bound():
+    log_w = torch.tensor([[-math.inf, -1.0], [-2.0, -3.0], [-1.0, -2.0]], dtype=torch.float64)
+    found = Evidence.from_log_weights(log_w, 4)
+    assert found.per_image.tolist() == pytest.approx(log_mean_exp(log_w.numpy()), rel=1e-14)
+    assert found.ess.tolist() == pytest.approx(effective_sample_size(log_w.numpy()), rel=1e-14)
+    assert found.elbo.tolist() == [-math.inf, pytest.approx(-2.0)]
+    assert (found.n_samples, found.data_dim) == (3, 4)
+
+
 # The same every time
 
 
@@ -329,18 +368,39 @@ def test_a_proposal_too_narrow_is_told_by_k_hat():
     assert any("k-hat" in caveat for caveat in found.mean.caveats)
 
 
-def test_progress_shows_on_a_screen_when_asked_for(monkeypatch):
-    class Screen(io.StringIO):
-        def isatty(self):
-            return True
+@pytest.mark.parametrize(("patience", "progress", "shown"), [(0, True, True), (0, False, False), (3600, True, False)])
+def test_progress_shows_where_it_takes_long_unless_silenced(monkeypatch, patience, progress, shown):
+    monkeypatch.setattr(evidence, "_PATIENCE_SECONDS", patience)
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    log_likelihood(small_vae(), all_images()[:3], 1_000, progress=progress)
+    assert ("/3.00k" in screen.getvalue()) == ("draws" in screen.getvalue()) == shown
 
-    for screen, progress, shown in ((Screen(), True, True), (Screen(), False, False), (io.StringIO(), True, False)):
-        monkeypatch.setattr(sys, "stderr", screen)
-        log_likelihood(small_vae(), all_images()[:3], 10, progress=progress)
-        assert ("images" in screen.getvalue()) == shown
+
+_SILENCED = """
+import torch
+from course_lib.vae import VAE, evidence, log_likelihood
+evidence._PATIENCE_SECONDS = 0
+log_likelihood(VAE(6, hidden=(3,), latent_dim=2), torch.zeros(1, 6), 10)
+"""
+
+
+@pytest.mark.parametrize("silenced", [True, False])
+def test_stored_notebooks_are_executed_without_a_bar(silenced):
+    environment = os.environ | ({"TQDM_DISABLE": "1"} if silenced else {})
+    command = [sys.executable, "-c", _SILENCED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert ("draws" in done.stderr) == (not silenced)
 
 
 # Bad input
+
+
+class OneImage:
+    """A proposal for another batch than it was asked for."""
+
+    def rsample_and_log_prob(self, k, generator=None):
+        return torch.zeros(k, 1, 2, dtype=torch.float64), torch.zeros(k, 1, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -349,12 +409,18 @@ def test_progress_shows_on_a_screen_when_asked_for(monkeypatch):
         ({"n_samples": 1}, "an error needs at least 2 samples; got n_samples = 1"),
         ({"n_samples": 0}, "a whole number of at least 1; got 0"),
         ({"n_samples": -5}, "a whole number of at least 1; got -5"),
+        ({"n_samples": 10**12}, r"n_samples must be at most 100,000,000, .*got 1,000,000,000,000\. A better proposal"),
         ({"n_samples": 2.5}, "a whole number of at least 1; got 2.5"),
         ({"n_samples": True}, "a whole number of at least 1; got True"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
         ({"seed": 0.5}, "seed must be a whole number of at least 0; got 0.5"),
         ({"seed": None}, "seed must be a whole number of at least 0; got None"),
         ({"first_image": -1}, "first_image must be a whole number of at least 0; got -1"),
+        ({"first_image": 2**32 - 1}, r"images have numbers from 0 to 2\*\*32 - 1; got first_image = 4294967295 and 64"),
+        ({"proposal": "encoder"}, r"a proposal takes a model and images.*; 'encoder' does not take them"),
+        ({"proposal": widened}, r"as encoder and widened\(1\.2\) do; widened does not take them"),
+        ({"proposal": lambda model, x: None}, r"returns a distribution of z.*; this one returned a NoneType"),
+        ({"proposal": lambda model, x: OneImage()}, r"got \[10, 1, 2\] in torch.float64, and \[10, 1\]"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
     ],
 )
@@ -369,5 +435,31 @@ def test_a_damaged_model_is_refused(part, value):
     model = small_vae()
     with torch.no_grad():
         getattr(model, part)[-1].weight[0, 0] = value
-    with pytest.raises(ValueError, match=r"log-weights are not finite: the model's weights are damaged"):
+    told = rf"log-weights are not finite: the model's weights are damaged.*look at {part}\.2\.weight"
+    with pytest.raises(ValueError, match=told):
         log_likelihood(model, all_images(), 10)
+
+
+def test_log_weights_that_overflow_in_a_sound_model_are_refused():
+    with pytest.raises(
+        ValueError, match="log-weights are not finite, though the model's weights are: numbers overflow"
+    ):
+        log_likelihood(small_vae(), all_images(), 10, proposal=widened(1e300))
+
+
+def test_a_checkpoint_with_its_card_is_no_model():
+    with pytest.raises(ValueError, match=r"model must be a LatentVariableModel; got a tuple.*model, card = load_check"):
+        log_likelihood((small_vae(), {}), all_images())
+
+
+@pytest.mark.parametrize("seed", [2**40, 2**70, 1e6])
+def test_any_seed_can_be_had(seed):
+    assert log_likelihood(small_vae(), all_images()[:1], 10, seed=seed).per_image.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_model_in_double_precision_is_never_rounded(dtype):
+    """And one in single precision is: the other half of what ``precision`` says."""
+    model, x = small_vae().to(dtype), all_images()[:8].to(dtype)
+    exact, rounded = (log_likelihood(model, x, 200, precision=p).per_image for p in ("float32", "bfloat16"))
+    assert exact.equal(rounded) == (dtype == torch.float64)

@@ -865,6 +865,18 @@ def test_a_plan_too_large_for_the_chain_is_accepted_on_its_diagnostics():
     assert "no exact answer" in verdict.message
 
 
+def test_a_plan_too_stiff_for_the_chain_is_accepted_on_its_diagnostics():
+    plan = Project({"sign": 1e-9, "build": 40, "paint": 10}, {"build": ["sign"], "paint": ["build"]})
+    verdict = notebook_02.own_plan(plan, 250, importance_sampling(plan, 250, scaled(plan, 4), n=50_000))
+    assert verdict.status == "right", verdict
+    assert "no exact answer to compare with: 250 days are some" in verdict.message
+
+
+def test_a_deadline_that_is_no_number_is_not_taken_for_a_plan_too_large():
+    verdict = notebook_02.own_plan(HOUSE, "150", HOUSE_ESTIMATE)
+    assert (verdict.status, verdict.message) == ("wrong", "my_deadline must be a number of days; got '150'.")
+
+
 def test_a_verdict_shows_as_text_and_html_without_letting_html_through():
     bundle = Verdict("wrong", "a < b")._repr_mimebundle_()
     assert bundle["text/plain"] == "✗ wrong: a < b"

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from small_models import all_images, moved_linear, small_two_layer, small_vae
 
-from course_lib.vae.hamiltonian import Path, leapfrog, move, noise_of_moves, refreshed
+from course_lib.vae.hamiltonian import Kernel, Path, State, leapfrog, noise_of_moves
 from course_lib.vae.noise import Purpose, keyed
 
 STARTS = ["prior", "encoder"]
@@ -38,13 +38,11 @@ def gaussian_path(start="prior", n_images=3, k=4_000, beta=0.7, seed=0):
 def moved(path, z, momentum, beta, step, n_moves, refreshment, seed=1):
     """Where so many moves lead, their momenta, and the mean probability of acceptance."""
     generators = [keyed(z.device, Purpose.EVIDENCE, seed, image) for image in range(z.shape[1])]
-    point, rates = path.at(z), []
-    for kick, log_uniform in noise_of_moves(generators, n_moves, z):
-        momentum = refreshed(momentum, kick, refreshment)
-        step_size = torch.full((z.shape[1],), step, dtype=z.dtype)
-        point, momentum, rate = move(path, point, momentum, beta, step_size, 3, log_uniform)
+    kernel, state, rates = Kernel(path, 3, refreshment), State(path.at(z), momentum), []
+    for noise in noise_of_moves(generators, n_moves, z):
+        state, rate = kernel.step(state, beta, torch.full((z.shape[1],), step, dtype=z.dtype), noise)
         rates.append(rate.mean())
-    return point.z, momentum, float(torch.stack(rates).mean())
+    return state.point.z, state.momentum, float(torch.stack(rates).mean())
 
 
 def whitened(density, z):
@@ -91,13 +89,13 @@ def test_leapfrog_returns_to_where_it_came_from():
     model = small_vae()
     path = Path(model, all_images()[:5], "prior")
     torch.manual_seed(0)
-    start, momentum = path.at(torch.randn(7, 5, 2, dtype=torch.float64)), torch.randn(7, 5, 2, dtype=torch.float64)
+    z, momentum = torch.randn(2, 7, 5, 2, dtype=torch.float64)
     step = torch.linspace(0.1, 0.4, 5, dtype=torch.float64)
-    there, speed = leapfrog(path, start, momentum, 0.6, step, 12)
-    assert (there.z - start.z).abs().amax((0, 2)).min() > 0.1
-    back, speed = leapfrog(path, there, -speed, 0.6, step, 12)
-    torch.testing.assert_close(back.z, start.z, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(-speed, momentum, rtol=1e-10, atol=1e-10)
+    there = leapfrog(path, State(path.at(z), momentum), 0.6, step, 12)
+    assert (there.point.z - z).abs().amax((0, 2)).min() > 0.1
+    back = leapfrog(path, State(there.point, -there.momentum), 0.6, step, 12)
+    torch.testing.assert_close(back.point.z, z, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(-back.momentum, momentum, rtol=1e-10, atol=1e-10)
 
 
 def test_leapfrog_keeps_volumes():
@@ -105,8 +103,9 @@ def test_leapfrog_keeps_volumes():
     step = torch.tensor([0.3], dtype=torch.float64)
 
     def flow(state):
-        point, momentum = leapfrog(path, path.at(state[None, None, :2]), state[None, None, 2:], 0.6, step, 5)
-        return torch.cat([point.z, momentum], dim=-1).flatten()
+        start = State(path.at(state[None, None, :2]), state[None, None, 2:])
+        end = leapfrog(path, start, 0.6, step, 5)
+        return torch.cat([end.point.z, end.momentum], dim=-1).flatten()
 
     at, h = torch.tensor([0.3, -0.5, 1.0, 0.4], dtype=torch.float64), 1e-5
     jacobian = torch.stack([(flow(at + h * one) - flow(at - h * one)) / (2 * h) for one in torch.eye(4).double()])
@@ -120,8 +119,9 @@ def test_energy_error_is_of_second_order():
     energy = []
     for n_leapfrog in (10, 20):
         step = torch.full((3,), 1.0 / n_leapfrog, dtype=torch.float64)
-        end, speed = leapfrog(path, path.at(z), momentum, 0.7, step, n_leapfrog)
-        error = end.log_density(0.7) - path.at(z).log_density(0.7) + 0.5 * (momentum**2 - speed**2).sum(-1)
+        end = leapfrog(path, State(path.at(z), momentum), 0.7, step, n_leapfrog)
+        error = end.point.log_density(0.7) - path.at(z).log_density(0.7)
+        error += 0.5 * (momentum**2 - end.momentum**2).sum(-1)
         energy.append(float(error.abs().mean()))
     assert 3.3 < energy[0] / energy[1] < 5
 

@@ -8,7 +8,7 @@ import torch
 from small_models import LEVELS, on_grid, quadrature_of, rows_seen, tiny_deep, tiny_images
 from torch.nn import functional
 
-from course_lib.training import Preset, load_checkpoint
+from course_lib.training import Card, Preset, load_checkpoint
 from course_lib.training.checkpoints import save_checkpoint
 from course_lib.vae import ImageVAE, log_likelihood
 from course_lib.vae.bounds import GRADIENTS, elbo, iwae_bound
@@ -192,6 +192,20 @@ def test_every_gradient_estimator_reaches_every_parameter(gradient, likelihood):
     torch.testing.assert_close(value.detach(), bound, rtol=1e-9, atol=1e-9)
 
 
+@of_every_likelihood
+@with_and_without_flows
+def test_compiled_methods_are_whole_and_give_the_same_log_weights(likelihood, flows):
+    model, x = convolutional("resnet", likelihood, **flows)
+    exact, names = model.log_weights(x, 3, noise()).detach(), model.state_dict().keys()
+    methods = model.compilable()
+    own = [(model, "log_conditional"), (model, "log_prior"), (model.encoder, "forward")]
+    assert methods == own + ([(model.posterior_flow.steps, "forward")] if flows else [])
+    for module, method in methods:
+        setattr(module, method, torch.compile(getattr(module, method), backend="eager", fullgraph=True))
+    torch.testing.assert_close(model.log_weights(x, 3, noise()).detach(), exact, rtol=1e-12, atol=1e-12)
+    assert model.state_dict().keys() == names
+
+
 # The start
 
 
@@ -266,7 +280,7 @@ def test_a_checkpoint_brings_the_model_back(tmp_path, dtype):
             for parameter in model.parameters():
                 parameter.copy_(parameter.half())
     path = tmp_path / "deep.safetensors"
-    save_checkpoint(path, model, {"name": "deep", "settings": preset.settings(), "metrics": {}}, dtype)
+    save_checkpoint(path, model, Card(name="deep", settings=preset.settings(), metrics={}), dtype)
     loaded, _ = load_checkpoint(path)
     assert isinstance(loaded, ImageVAE)
     for name, tensor in model.state_dict().items():
@@ -331,8 +345,8 @@ def test_bad_images_are_refused_in_one_sentence(likelihood, spoil, told):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"network": "transformer"}, "no network 'transformer'; choose one of dense, gated-conv, resnet"),
-        ({"likelihood": "gaussian"}, "no likelihood 'gaussian'; choose one of bernoulli, logistic-mixture, categor"),
+        ({"network": "transformer"}, "network must be one of dense, gated-conv, resnet; got 'transformer'"),
+        ({"likelihood": "gaussian"}, "likelihood must be one of bernoulli, logistic-mixture, categorical; got 'gau"),
         ({"shape": 28}, "shape must give channels, height and width, such as .*; got 28"),
         ({"shape": (28, 28)}, r"shape must give channels, height and width.*got \(28, 28\)"),
         ({"shape": (0, 28, 28)}, "channels must be a whole number of at least 1; got 0"),
@@ -349,6 +363,12 @@ def test_bad_images_are_refused_in_one_sentence(likelihood, spoil, told):
         ({"prior_flows": 1, "latent_dim": 1}, "a flow needs at least 2 latent dimensions"),
         ({"posterior_flows": 1, "flow_width": 10}, "needs a width of at least 32.*got 10"),
         ({"network_arguments": {"widths": (8, 8)}}, r"widths must be three numbers.*got \(8, 8\)"),
+        ({"network_arguments": {"width": 8}}, "network_arguments of resnet must be one of widths, blocks; got 'width'"),
+        ({"network_arguments": {"shape": 8}}, "network_arguments of resnet must be one of widths, blocks; got 'shape'"),
+        ({"network": "dense", "network_arguments": {"width": "x"}}, "width must be a whole number.*; got 'x'"),
+        ({"network_arguments": 300}, r"must map names to sizes, such as \{'width': 300\}; got 300"),
+        ({"levels": "2"}, "levels must be a whole number of at least 1; got '2'"),
+        ({"shape": (1, 28)}, r"shape must give channels, height and width.*got \(1, 28\)"),
     ],
 )
 def test_impossible_models_are_refused(arguments, told):

@@ -1,6 +1,7 @@
 """Models: log-weights against quadrature and exact answers, and one look of the encoder at each image."""
 
 import copy
+import doctest
 import math
 
 import numpy as np
@@ -19,7 +20,7 @@ from small_models import (
 )
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
-from course_lib.vae import VAE, LinearGaussianVAE, TwoLayerVAE, log_likelihood
+from course_lib.vae import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE, log_likelihood
 from course_lib.vae.models import checked_n_samples
 
 SMALL = {"VAE": small_vae, "TwoLayerVAE": small_two_layer, "LinearGaussianVAE": lambda: moved_linear(6, 2)}
@@ -142,6 +143,67 @@ def test_models_in_bfloat16_autocast_give_nearly_the_same_log_weights(make):
     assert found.dtype == torch.float32
     # What is rounded has 8 bits, so it should be lost in what is drawn: a tenth of it, root mean square.
     assert (found - exact).square().mean().sqrt() < 0.1 * exact.std(0).square().mean().sqrt()
+
+
+@every_model
+def test_without_a_check_the_weights_are_the_same_and_no_value_is_looked_at(make):
+    model = make()
+    x = some_images(model)
+    assert torch.equal(model.log_weights(x, 3, same_noise(), check=False), model.log_weights(x, 3, same_noise()))
+    # A tensor on this device has no values: whoever looks at one fails.
+    model, x = model.to("meta"), x.to("meta")
+    assert model.log_weights(x, 3, check=False).shape == (3, 5)
+    with pytest.raises(RuntimeError, match="meta"):
+        model.log_weights(x, 3)
+
+
+@every_model
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_damaged_weights_are_told_and_not_returned(make, value, monkeypatch):
+    model = make()
+    x = some_images(model)
+    log_w = torch.zeros(3, 5, dtype=torch.float64).index_put_(
+        (torch.tensor(2), torch.tensor(4)), torch.tensor(value).double()
+    )
+    monkeypatch.setattr(model, "log_joint", lambda x, z: log_w)
+    with pytest.raises(
+        ValueError, match="log-weights are not finite: the model's weights are damaged, or its training"
+    ):
+        model.log_weights(x, 3)
+    assert not model.log_weights(x, 3, check=False).isfinite().all()
+
+
+def test_an_image_that_cannot_be_has_weights_of_zero():
+    """So far from the mean of the others that the square of its distance is no number of single precision."""
+    model = LinearGaussianVAE(torch.eye(2), torch.zeros(2), noise_std=0.5)
+    log_w = model.log_weights(torch.tensor([[0.0, 0.0], [0.0, 1e30]]), 4, same_noise())
+    assert log_w[:, 0].isfinite().all() and (log_w[:, 1] == -math.inf).all()
+
+
+@every_model
+def test_what_is_compiled_draws_nothing_and_gives_the_same_log_weights(make):
+    model = make()
+    x = some_images(model)
+    exact = model.log_weights(x, 3, same_noise()).detach()
+    methods = model.compilable()
+    assert methods[:2] == [(model, "log_conditional"), (model, "log_prior")]
+    assert methods[2:] == ([(model.encoder, "forward")] if isinstance(model, VAE) else [])
+    for module, method in methods:
+        setattr(module, method, torch.compile(getattr(module, method), backend="eager", fullgraph=True))
+    torch.testing.assert_close(model.log_weights(x, 3, same_noise()).detach(), exact, rtol=1e-12, atol=1e-12)
+
+
+def test_bits_have_two_levels_and_numbers_have_none():
+    assert small_vae().levels == small_two_layer().levels == 2
+    assert moved_linear().levels is None
+
+
+@pytest.mark.parametrize("shown", [VAE, LatentVariableModel.log_weights])
+def test_examples_in_docstrings_run(shown):
+    results = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder(recurse=False).find(shown, shown.__name__, globs={"VAE": VAE}):
+        results.run(example)
+    assert results.tries and not results.failures
 
 
 # The prior
@@ -350,15 +412,64 @@ def test_grey_pixels_are_allowed():
 # Bad input
 
 
-@pytest.mark.parametrize("k", [0, -1, 1.5, 2.0, True, None, "3", math.nan, math.inf])
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, None, "3", math.nan, math.inf])
 def test_numbers_of_samples_that_are_none_are_refused(k):
     with pytest.raises(ValueError, match=r"number of samples must be a whole number of at least 1; got "):
         small_vae().log_weights(all_images(), k)
 
 
 def test_numbers_of_samples_may_come_from_an_array():
-    assert all(type(checked_n_samples(k)) is int for k in np.array([1, 5, 50]))
+    assert all(type(checked_n_samples(k)) is int for k in (*np.array([1, 5, 50]), 2.0))
     assert small_vae().log_weights(all_images(), np.int64(3)).shape == (3, 64)
+
+
+@every_model
+def test_more_samples_than_memory_holds_are_refused_before_any_work(make):
+    model = make()
+    rows = rows_seen(model.encoder["z1"] if isinstance(model, TwoLayerVAE) else model.encoder)
+    told = r"z of 1,000,000,000,000 samples for each of 5 images alone take 80,000 GB, and .* GB: use log_likelihood"
+    for check in (True, False):
+        with pytest.raises(ValueError, match=told):
+            model.log_weights(some_images(model), 10**12, check=check)
+    assert not rows
+    with pytest.raises(ValueError, match=r"1,000,000,000,000 draws of z alone take .* GB: draw fewer at a time"):
+        model.sample_prior(10**12)
+
+
+@every_model
+def test_what_are_no_latent_variables_is_refused(make):
+    model = make()
+    z = model.sample_prior(3)
+    for decode in (model.mean_image, model.sample_conditional):
+        for spoilt, told in (
+            (z[:, :1], r"z must have shape \[..., 2\], latent variables last; got \[3, 1\]"),
+            (z.sum(), r"latent variables last; got \[\]"),
+            (z.float(), r"z are torch.float32 on cpu and the model torch.float64 on cpu: .*z.to\("),
+            (z.long(), "z must be a tensor of floating-point numbers; got a tensor of torch.int64"),
+            (z.tolist(), "z must be a tensor of floating-point numbers; got a list"),
+        ):
+            with pytest.raises(ValueError, match=told):
+                decode(spoilt)
+
+
+@every_model
+def test_a_seed_is_no_generator(make):
+    model = make()
+    told = r"must be a generator, such as torch.Generator\(\).manual_seed\(0\); got 3"
+    for draw in (
+        lambda: model.log_weights(some_images(model), 2, 3),
+        lambda: model.sample_prior(2, 3),
+        lambda: model.sample_conditional(model.sample_prior(2), 3),
+    ):
+        with pytest.raises(ValueError, match=told):
+            draw()
+
+
+@of_bits
+def test_a_start_needs_images_of_the_model_s_size(make):
+    for images in (torch.rand(4, 5), torch.rand(6), torch.rand(0, 6), [[0.5] * 6]):
+        with pytest.raises(ValueError, match="images must "):
+            make().start_from(images)
 
 
 BAD_IMAGES = [
@@ -401,8 +512,14 @@ def test_linear_model_refuses_what_is_not_finite_and_nothing_else(value):
     x = model.simulate(3, seed=0)
     model.log_weights(100 * x, 2)
     x[1, 2] = value
-    with pytest.raises(ValueError, match="values that are not finite"):
-        model.log_weights(x, 2)
+    for look in (
+        lambda x: model.log_weights(x, 2),
+        model.exact_log_likelihood,
+        model.exact_posterior,
+        model.exact_elbo,
+    ):
+        with pytest.raises(ValueError, match="values that are not finite"):
+            look(x)
 
 
 @pytest.mark.parametrize(
@@ -410,22 +527,42 @@ def test_linear_model_refuses_what_is_not_finite_and_nothing_else(value):
     [
         (lambda: VAE(6, ()), r"hidden must give the sizes of at least one layer, such as \(200, 200\); got \(\)"),
         (lambda: VAE(6, 200), "hidden must give the sizes of at least one layer.*got 200"),
-        (lambda: VAE(6, (0,)), r"whole numbers of at least 1; got \[6, 0, 100\]"),
-        (lambda: VAE(0), "at least 1; got"),
-        (lambda: VAE(6, latent_dim=0), "at least 1; got"),
-        (lambda: VAE(6, activation="sigmoid"), "no activation 'sigmoid'"),
+        (lambda: VAE(6, (0,)), "each size of a network must be a whole number of at least 1; got 0"),
+        (lambda: VAE(0), "data_dim must be a whole number of at least 1; got 0"),
+        (lambda: VAE(6, latent_dim=0), "latent_dim must be a whole number of at least 1; got 0"),
+        (lambda: VAE(6, latent_dim="5"), "latent_dim must be a whole number of at least 1; got '5'"),
+        (lambda: VAE(6, activation="sigmoid"), "activation must be one of tanh, relu, elu; got 'sigmoid'"),
         (lambda: TwoLayerVAE(6, (200, 200)), r"two sets of layers.*got \(200, 200\)"),
         (lambda: TwoLayerVAE(6, ((200,),)), r"two sets of layers.*got \(\(200,\),\)"),
         (lambda: TwoLayerVAE(6, ((5,), ())), r"two sets of layers.*got \(\(5,\), \(\)\)"),
         (lambda: TwoLayerVAE(6, latent_dims=(5,)), r"two numbers, of z1 and of z2.*got \(5,\)"),
         (lambda: TwoLayerVAE(6, latent_dims=5), "two numbers, of z1 and of z2.*got 5"),
-        (lambda: TwoLayerVAE(6, latent_dims=(5, 0)), "at least 1; got"),
+        (lambda: TwoLayerVAE(6, latent_dims=(5, 0)), "each of latent_dims must be .* at least 1; got 0"),
+        (lambda: TwoLayerVAE(6, latent_dims=("5", 5)), "each of latent_dims must be .* at least 1; got '5'"),
+        (lambda: TwoLayerVAE(None), "data_dim must be a whole number of at least 1; got None"),
         (lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(2), 1), r"got \[3, 3\] and \[2\]"),
         (lambda: LinearGaussianVAE(torch.ones(3), torch.zeros(3), 1), r"got \[3\] and \[3\]"),
-        (lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3), 0), "noise_std must be above zero; got 0"),
-        (lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3), math.nan), "above zero; got nan"),
+        (
+            lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3), 0),
+            "noise_std must be a positive, finite number; got 0",
+        ),
+        (
+            lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3), math.nan),
+            "noise_std must be a positive, finite number; got nan",
+        ),
         (lambda: LinearGaussianVAE.random(2, 3, seed=0), "between 1 and data_dim = 2; got 3"),
-        (lambda: LinearGaussianVAE.random(2, 0, seed=0), "between 1 and data_dim = 2; got 0"),
+        (lambda: LinearGaussianVAE([[1.0]], torch.zeros(1), 1), "weight must be a tensor of floating.* got a list"),
+        (
+            lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3).long(), 1),
+            "bias must be .* got a tensor of torch.int64",
+        ),
+        (lambda: LinearGaussianVAE(torch.eye(3), torch.zeros(3).double(), 1), "both be of float32, or of float64; got"),
+        (lambda: LinearGaussianVAE(torch.eye(3).half(), torch.zeros(3).half(), 1), "both be of float32, or of float64"),
+        (lambda: LinearGaussianVAE(torch.eye(3), torch.full((3,), math.nan), 1), "weight and bias must be finite"),
+        (lambda: LinearGaussianVAE.random(2, 0, seed=0), "latent_dim must be a whole number of at least 1; got 0"),
+        (lambda: LinearGaussianVAE.random(3, 2, seed="a"), "seed must be a whole number of at least 0; got 'a'"),
+        (lambda: LinearGaussianVAE.random(3, 2, seed=-1), "seed must be a whole number of at least 0; got -1"),
+        (lambda: moved_linear().simulate(3, seed=None), "seed must be a whole number of at least 0; got None"),
         (lambda: moved_linear().simulate(0, seed=0), "at least 1; got 0"),
         (lambda: small_vae().sample_prior(-1), "at least 1; got -1"),
     ],

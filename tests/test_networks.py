@@ -67,14 +67,15 @@ def test_weights_start_as_glorot_and_bengio_say_and_biases_at_zero():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (([],), r"input and an output size.*got \[\]"),
+        (([],), r"sizes must give at least those of an input and an output; got \[\]"),
         (([5],), r"got \[5\]"),
-        (([5, 0, 2],), r"at least 1; got \[5, 0, 2\]"),
-        (([5, -3],), r"got \[5, -3\]"),
-        (([5, 2.5],), r"whole numbers of at least 1; got \[5, 2.5\]"),
-        ((["5", 2],), r"got \['5', 2\]"),
-        (([5, 2], "sigmoid"), "no activation 'sigmoid'; choose one of tanh, relu, elu"),
-        (([5, 2], ""), "no activation ''"),
+        ((5,), "sizes must give at least those of an input and an output; got 5"),
+        (([5, 0, 2],), "each size of a network must be a whole number of at least 1; got 0"),
+        (([5, -3],), "at least 1; got -3"),
+        (([5, 2.5],), "at least 1; got 2.5"),
+        ((["5", 2],), "at least 1; got '5'"),
+        (([5, 2], "sigmoid"), "activation must be one of tanh, relu, elu; got 'sigmoid'"),
+        (([5, 2], ""), "activation must be one of .*; got ''"),
     ],
 )
 def test_impossible_networks_are_refused(arguments, told):
@@ -200,14 +201,30 @@ def test_what_convolutions_see_moves_with_the_image(name):
         ("gated-conv", (1, 8, 8), {"widths": 8}, "widths must be three numbers of maps.*got 8"),
         ("resnet", (1, 8, 8), {"widths": (8, 0, 8)}, "each of widths must be a whole number of at least 1; got 0"),
         ("gated-conv", (1, 8, 8), {"widths": (8, 8, 1.5)}, "each of widths must be a whole number.*got 1.5"),
-        ("resnet", (1, 8, 8), {"blocks": (1, 1)}, r"blocks must be three numbers of at least 0.*got \(1, 1\)"),
-        ("resnet", (1, 8, 8), {"blocks": (1, -1, 1)}, r"blocks must be three numbers.*got \(1, -1, 1\)"),
+        ("resnet", (1, 8, 8), {"blocks": (1, 1)}, r"blocks must be three numbers, one a resolution; got \(1, 1\)"),
+        ("resnet", (1, 8, 8), {"blocks": (1, -1, 1)}, "each of blocks must be a whole number of at least 0; got -1"),
         ("resnet", (1, 8, 8), {"blocks": 2}, "blocks must be three numbers.*got 2"),
         ("dense", (1, 8, 8), {"width": 0}, "width must be a whole number of at least 1; got 0"),
         ("dense", (1, 8, 8), {"n_layers": 0}, "n_layers must be a whole number of at least 1; got 0"),
         ("dense", (1, 8, 8), {"n_layers": True}, "n_layers must be a whole number of at least 1; got True"),
+        ("dense", (8, 8), {}, r"shape must give channels, height and width, such as .*; got \(8, 8\)"),
+        ("resnet", 8, {}, "shape must give channels, height and width, such as .*; got 8"),
+        ("gated-conv", (1, 8, "8"), {}, "width must be a whole number of at least 1; got '8'"),
     ],
 )
 def test_impossible_pairs_are_refused(name, shape, sizes, told):
     with pytest.raises(ValueError, match=told):
         PAIRS[name](shape, 6, 1, **sizes)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_vector_or_map_of_no_size_is_refused(name):
+    with pytest.raises(ValueError, match="n_in must be a whole number of at least 1; got 0"):
+        PAIRS[name]((1, 8, 8), 0, 1)
+    with pytest.raises(ValueError, match=r"n_out must be a whole number of at least 1; got 1\.5"):
+        PAIRS[name]((1, 8, 8), 6, 1.5)
+
+
+def test_sizes_may_be_floats_without_a_fraction():
+    assert [layer.out_features for layer in mlp([4.0, 3.0, 2.0])[::2]] == [3, 2]
+    assert PAIRS["dense"]((1.0, 4, 4), 6.0, 1, width=8.0, n_layers=2.0).n_features == 24

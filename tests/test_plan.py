@@ -155,6 +155,7 @@ def test_folder_is_refused(tmp_path):
         ({"a": float("nan")}, {}, "task 'a': the mean duration is nan"),
         ({"a": None}, {}, "task 'a': the mean duration None is not a number"),
         ({"a": "long"}, {}, "task 'a': the mean duration 'long' is not a number"),
+        ({"a": 10**400}, {}, "task 'a': the mean duration is inf; it must be a positive, finite number"),
     ],
 )
 def test_bad_plan_from_python_is_refused_by_task(mean_days, predecessors, told):
@@ -281,6 +282,7 @@ def test_of_two_longest_paths_the_one_listed_first_is_critical():
     plan = Project({"a": 1, "b": 1, "c": 1}, {"c": ["b", "a"]})
     assert plan.critical_tasks(np.ones((2, 3))).sum(axis=-1).tolist() == [2, 2]
     assert Project({"x": 2, "y": 2}).critical_path() == ("x",)
+    assert plan.critical_path() == ("b", "c")  # "b" is named first among the predecessors of "c"
 
 
 @settings(repeatable, max_examples=50)

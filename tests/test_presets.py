@@ -132,8 +132,11 @@ def test_the_summary_of_the_defaults_has_every_setting_that_has_one():
 def test_an_unknown_preset_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match=r"^there is no preset 'mnist'; choose one of digits-vae, .*k50, .*\.$"):
         preset_named("mnist")
-    with pytest.raises(ValueError, match="there is no preset 'vae'"):
-        build_model("vae")
+    for build in (build_model, flops_per_image):
+        with pytest.raises(ValueError, match="there is no preset 'vae'"):
+            build("vae")
+    with pytest.raises(ValueError, match="there is no preset None"):
+        build_model(None)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
         ("precision", "float16", "precision must be one of float32, bfloat16; got 'float16'"),
         ("stored", "bfloat16", "stored must be one of float32, float16; got 'bfloat16'"),
         ("k", 0, "k must be a whole number of at least 1; got 0"),
-        ("k", 2.0, "k must be a whole number of at least 1; got 2.0"),
+        ("k", 2.5, "k must be a whole number of at least 1; got 2.5"),
         ("k", True, "k must be a whole number of at least 1; got True"),
         ("batch_size", 0, "batch_size must be a whole number of at least 1"),
         ("epochs", -1, "epochs must be a whole number of at least 1"),
@@ -156,12 +159,14 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
         ("kl_warm_up", -1, "kl_warm_up must be a whole number of at least 0"),
         ("patience", -1, "patience must be a whole number of at least 0"),
         ("seed", -1, "seed must be a whole number of at least 0"),
-        ("learning_rate", 0.0, "learning_rate must be above 0 and finite; got 0.0"),
-        ("learning_rate", math.nan, "learning_rate must be above 0 and finite; got nan"),
-        ("learning_rate", math.inf, "learning_rate must be above 0 and finite; got inf"),
+        ("learning_rate", 0.0, "learning_rate must be a positive, finite number; got 0.0"),
+        ("learning_rate", math.nan, "learning_rate must be a positive, finite number; got nan"),
+        ("learning_rate", math.inf, "learning_rate must be a positive, finite number; got inf"),
         ("largest_gradient", -1.0, "largest_gradient must be at least 0 and finite; got -1.0"),
-        ("largest_gradient", float("nan"), "largest_gradient must be at least 0 and finite; got nan"),
+        ("largest_gradient", float("nan"), "largest_gradient must be a number; got nan"),
+        ("largest_gradient", math.inf, "largest_gradient must be at least 0 and finite; got inf"),
         ("ema", 1.0, "ema must be at least 0 and below 1; got 1.0"),
+        ("ema", "0.9", "ema must be a number; got '0.9'"),
         ("ema", -0.1, "ema must be at least 0 and below 1; got -0.1"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainings import TWO_LAYERS, log_of, tiny
 
-from course_lib.training import load_checkpoint, loop, processes, train
+from course_lib.training import build_model, load_checkpoint, processes, train
 from course_lib.training.evaluation import evaluate
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -85,8 +85,8 @@ def test_two_processes_train_to_what_one_does(name, alone, together, tmp_path):
     one, two = load_file(alone[name]), load_file(trained)
     settings = PRESETS[name].settings() | {"seed": 1}
     elsewhere = load_file(train(type(PRESETS[name])(**settings), tmp_path, device="cpu"))
-    start_of_both = loop.build_model(PRESETS[name]).state_dict()
-    start_elsewhere = loop.build_model(type(PRESETS[name])(**settings)).state_dict()
+    start_of_both = build_model(PRESETS[name]).state_dict()
+    start_elsewhere = build_model(type(PRESETS[name])(**settings)).state_dict()
     moved = {weight: elsewhere[weight] - start_elsewhere[weight] + start_of_both[weight] for weight in one}
     assert distance(one, two) < 1e-3 * distance(one, moved)
     for mine, theirs in zip(log_of(trained), log_of(alone[name]), strict=True):

@@ -182,13 +182,36 @@ def test_scaled_multiplies_the_means_it_is_told_to():
 
 def test_variance_relative_to_nothing_is_refused():
     for deadline in (math.inf, 1e4):
-        with pytest.raises(ValueError, match="too small for a float; choose an earlier deadline"):
+        with pytest.raises(ValueError, match="too small to divide by; choose an earlier deadline"):
             scaled(PLAN, 2).relative_variance(deadline)
+
+
+@pytest.mark.filterwarnings("error")
+def test_second_moments_beyond_floats_are_refused():
+    """P(D >= 3000) is 1e-258: a float, unlike its square."""
+    assert LAW.sf(3000) > 1e-290
+    for compute in (lambda t: minimum_variance(PLAN, t), scaled(PLAN, 1_000).relative_variance):
+        with pytest.raises(ValueError, match=r"second moment .* at 3000 days is too small for a float; choose an earl"):
+            compute(3000)
+    with pytest.raises(ValueError, match=r"^the relative variance is e\*\*910, too large for a float\.$"):
+        scaled(PLAN, 1e40).relative_variance(1500)
+
+
+def test_minimum_variance_builds_one_chain_for_each_look_at_the_variance(monkeypatch):
+    built = []
+
+    def counted(plan):
+        built.append(plan)
+        return completion_law(plan)
+
+    monkeypatch.setattr("course_lib.projects.proposals.completion_law", counted)
+    minimum_variance(PLAN, 70)
+    assert 1 < len(built) == len(set(built)) < 25
 
 
 def test_means_that_cannot_be_are_refused():
     for factor in (0, -1, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"factor must be positive and finite; got {factor}"):
+        with pytest.raises(ValueError, match=f"^the factor must be a positive, finite number; got {factor}"):
             scaled(PLAN, factor)
     with pytest.raises(ValueError, match="'11' is not a task of this plan"):
         scaled(PLAN, 2, ["11"])
@@ -294,14 +317,14 @@ def test_same_seed_same_cross_entropy():
 
 def test_cross_entropy_out_of_range_is_refused():
     for n in (99, 100.5, math.inf):
-        with pytest.raises(ValueError, match=f"n must be a whole number, 100 or larger; got {n}"):
+        with pytest.raises(ValueError, match=f"^n must be a whole number of at least 100; got {n}"):
             cross_entropy(PLAN, 70, n=n)
     for elite in (0, 1, math.nan):
-        with pytest.raises(ValueError, match=f"elite must lie between 0 and 1, such as 0.1; got {elite}"):
+        with pytest.raises(ValueError, match=f"^elite must lie between 0 and 1; got {elite}"):
             cross_entropy(PLAN, 70, elite=elite)
-    for deadline in (math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"the deadline must be a finite number of days; got {deadline}"):
-            cross_entropy(PLAN, deadline)
+    for max_rounds in (0, 1.5, "3"):
+        with pytest.raises(ValueError, match=f"^max_rounds must be a whole number of at least 1; got {max_rounds!r}"):
+            cross_entropy(PLAN, 70, max_rounds=max_rounds)
     with pytest.raises(ValueError, match=r"reached .* of 70 days in 1 rounds; raise n or choose an earlier deadline"):
         cross_entropy(PLAN, 70, max_rounds=1)
 

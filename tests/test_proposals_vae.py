@@ -260,14 +260,21 @@ def test_single_precision_stays_single(proposal):
 
 @pytest.mark.parametrize("factor", [0, -1.0, math.nan, math.inf])
 def test_factors_out_of_range_are_refused(factor):
-    with pytest.raises(ValueError, match="the factor must be positive and finite"):
+    with pytest.raises(ValueError, match="the factor must be a positive, finite number"):
         widened(factor)
 
 
 @pytest.mark.parametrize("df", [0, -1, 1, 2, 3.5, True, math.nan])
 def test_degrees_of_freedom_out_of_range_are_refused(df):
-    with pytest.raises(ValueError, match=r"df must be a whole number of at least 3.*has no variance"):
+    with pytest.raises(
+        ValueError, match=r"df, with which a Student t has a variance, must be a whole number of at least 3"
+    ):
         student_t(df)
+
+
+def test_degrees_of_freedom_that_make_no_tails_are_refused():
+    with pytest.raises(ValueError, match=r"df must be at most 100: with more, take encoder or widened.*got 1,000"):
+        student_t(1e3)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.1, math.nan])

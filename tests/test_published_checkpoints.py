@@ -1,5 +1,6 @@
 """The checkpoints that come with the course are what their cards say."""
 
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from course_lib.training import PRESETS, Preset, load_checkpoint
-from course_lib.training.checkpoints import PUBLISHED
+from course_lib.training.checkpoints import PUBLISHED, read_card
 from course_lib.training.evaluation import evaluate
 from course_lib.vae import log_likelihood
 
@@ -43,45 +44,60 @@ def test_nothing_but_checkpoints_is_there():
 def test_the_card_tells_what_was_done_and_how_good_it_is(name):
     model, card = load_checkpoint(name)
     assert not model.training
-    assert card["name"] == card["preset"] == name
+    assert card.name == card.preset == name
     # Through Preset, so that a setting which is newer than the card has its default.
-    settings = Preset(**card["settings"]).settings()
+    settings = Preset(**card.settings).settings()
     assert settings == PRESETS[name].settings()
     assert {str(tensor.dtype) for tensor in load_file(PUBLISHED / f"{name}.safetensors").values()} == {
         f"torch.{settings['stored']}"
     }
-    assert card["data"] and card["device"] and card["commit"] and card["versions"]
-    assert card["seconds"] > 0
-    assert 1 <= card["epochs"] <= settings["epochs"]
-    data, metrics = settings["data"], card["metrics"]
-    chosen_by = metrics["validation"]["log_likelihood"]
-    assert (chosen_by["n_samples"], chosen_by["n_images"]) == (
-        settings["validation_samples"],
-        N_VALIDATION_IMAGES[data],
-    )
+    assert card.data and card.device and card.commit and card.versions
+    assert card.seconds > 0
+    assert 1 <= card.epochs <= settings["epochs"]
+    data, metrics = settings["data"], card.metrics
+    chosen_by = metrics["validation"].log_likelihood
+    assert (chosen_by.n_samples, chosen_by.n_images) == (settings["validation_samples"], N_VALIDATION_IMAGES[data])
+    most, some = metrics["test"].all
+    (of_training,) = metrics["train"].all
     for found, n_samples, n_images in (
-        (metrics["test"], 5_000, N_TEST_IMAGES[data]),
-        (metrics["test"]["is_1000"], 1_000, N_TEST_IMAGES[data]),
-        (metrics["train"], 1_000, N_TRAIN_IMAGES[data]),
+        (most, 5_000, N_TEST_IMAGES[data]),
+        (some, 1_000, N_TEST_IMAGES[data]),
+        (of_training, 1_000, N_TRAIN_IMAGES[data]),
     ):
-        for number in (found["elbo"], found["log_likelihood"]):
-            assert number["value"] < 0 < number["std_error"]
-            assert (number["n_samples"], number["n_images"]) == (n_samples, n_images)
-        assert found["elbo"]["value"] < found["log_likelihood"]["value"]
-        assert found["precision"] == "float32"
-        assert ("binarization_seed" in found) == (model.levels == 2)
+        for number in (found.elbo, found.log_likelihood):
+            assert number.value < 0 < number.std_error
+            assert (number.n_samples, number.n_images) == (n_samples, n_images)
+        assert found.elbo.value < found.log_likelihood.value
+        assert found.precision == "float32"
+        assert (found.binarization_seed is not None) == (model.levels == 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_programs_read_the_card_as_json(name):
+    """The names that do not change, whatever else a card comes to say."""
+    card = json.loads((PUBLISHED / f"{name}.json").read_text(encoding="utf-8"))
+    top = {"name", "preset", "data", "device", "seconds", "epochs", "commit", "versions", "seed", "metrics"}
+    assert top <= card.keys()
+    for metric in ("elbo", "log_likelihood"):
+        assert {"value", "std_error", "n_samples"} <= card["metrics"]["test"][metric].keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_as_it_would_be_written_anew(name):
+    assert read_card(name).as_json() == (PUBLISHED / f"{name}.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fewer_samples_beside_agree_and_are_lower(name):
-    _, card = load_checkpoint(name)
-    test = card["metrics"]["test"]
-    for bound, is_lower in (("elbo", False), ("log_likelihood", True)):
-        some, most = test["is_1000"][bound], test[bound]
-        error = math.hypot(some["std_error"], most["std_error"])
+    most, fewer = read_card(name).metrics["test"].all
+    for some, many, is_lower in (
+        (fewer.elbo, most.elbo, False),
+        (fewer.log_likelihood, most.log_likelihood, True),
+    ):
+        error = math.hypot(some.std_error, many.std_error)
         # The mean log-weight has the same expectation however many; the log of the mean weight rises with them.
-        assert some["value"] < most["value"] + 5 * error
-        assert is_lower or some["value"] > most["value"] - 5 * error
+        assert some.value < many.value + 5 * error
+        assert is_lower or some.value > many.value - 5 * error
 
 
 @pytest.mark.parametrize("name", NAMES)

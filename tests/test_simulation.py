@@ -231,9 +231,10 @@ def test_chunks_of_one_run_share_no_draws():
 
 def test_sampling_from_the_plan_itself_is_plain_monte_carlo():
     plain = monte_carlo(PLAN, 30, 50_000, seed=3)
-    assert not plain.weighted
+    assert plain.kind == "hits"
     assert importance_sampling(PLAN, 30, scaled(PLAN, 1), 50_000, seed=3) == plain
-    assert importance_sampling(PLAN, 30, CRITICAL, 1_000).weighted
+    assert importance_sampling(PLAN, 30, CRITICAL, 1_000).kind == "weights"
+    assert conditional_monte_carlo(PLAN, 30, 1_000).kind == "weights"
 
 
 @estimators
@@ -266,17 +267,17 @@ def test_every_project_misses_a_deadline_in_the_past(estimate, deadline):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ({"n": 0}, "n must be a whole number, 1 or larger; got 0"),
-        ({"n": -3}, "1 or larger; got -3"),
-        ({"n": 1.5}, "n must be a whole number, 1 or larger; got 1.5"),
-        ({"seed": -1}, "seed must be a whole number, 0 or larger; got -1"),
-        ({"n": math.inf}, "n must be a whole number, 1 or larger; got inf"),
-        ({"n": math.nan}, "n must be a whole number, 1 or larger; got nan"),
-        ({"seed": None}, "seed must be a whole number, 0 or larger; got None"),
-        ({"seed": 0.5}, "seed must be a whole number, 0 or larger; got 0.5"),
-        ({"deadline": math.nan}, "the deadline is nan"),
-        ({"threads": 0}, "threads must be a whole number, 1 or larger; got 0"),
-        ({"threads": 1.5}, "threads must be a whole number, 1 or larger; got 1.5"),
+        ({"n": 0}, "n must be a whole number of at least 1; got 0"),
+        ({"n": -3}, "n must be a whole number of at least 1; got -3"),
+        ({"n": 1.5}, "n must be a whole number of at least 1; got 1.5"),
+        ({"n": math.inf}, "n must be a whole number of at least 1; got inf"),
+        ({"n": math.nan}, "n must be a whole number of at least 1; got nan"),
+        ({"n": "10"}, "n must be a whole number of at least 1; got '10'"),
+        ({"seed": -1}, "the seed must be a whole number of at least 0; got -1"),
+        ({"seed": None}, "the seed must be a whole number of at least 0; got None"),
+        ({"seed": 0.5}, "the seed must be a whole number of at least 0; got 0.5"),
+        ({"threads": 0}, "threads must be a whole number of at least 1; got 0"),
+        ({"threads": 1.5}, "threads must be a whole number of at least 1; got 1.5"),
     ],
 )
 def test_arguments_out_of_range_are_refused(estimate, how, told):

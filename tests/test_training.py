@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import math
 import os
 import signal
@@ -12,14 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from tiny_trainings import VARIANTS, OneDevice, are_equal, log_of, result_of, tiny
 from torch import nn
 
 from course_lib import datasets
-from course_lib.training import PRESETS, load_checkpoint, loop, processes, train
+from course_lib.training import PRESETS, load_checkpoint, loop, processes, states, steps, train
+from course_lib.training.checkpoints import CheckpointFiles
+from course_lib.training.devices import choose_device, compile_parts
 from course_lib.training.evaluation import evaluate
-from course_lib.training.loop import _Training, choose_device, tensorboard
+from course_lib.training.run import Run
+from course_lib.training.tensorboard import tensorboard
 from course_lib.vae import log_likelihood
 
 CPU = torch.device("cpu")
@@ -42,6 +46,10 @@ DEEP_VARIANTS = {
     "grey levels": deep(GREY, ema=0.9, k=2),
 }
 ALL_VARIANTS = VARIANTS | DEEP_VARIANTS
+
+
+def a_run(preset, folder, device=CPU):
+    return Run(preset, CheckpointFiles(folder, preset.name), device)
 
 
 def at_step(monkeypatch, number, act):
@@ -112,20 +120,23 @@ def test_the_card_says_what_was_done(tmp_path):
     weights = train(preset, tmp_path, device="cpu")
     _, card = load_checkpoint(weights)
     best = max(log_of(weights), key=lambda line: line["validation"])
-    assert card["name"] == card["preset"] == "tiny"
-    assert card["settings"] == preset.settings()
-    assert (card["seed"], card["epochs"], card["processes"]) == (4, best["epoch"], 1)
-    assert card["device"].startswith("cpu")
-    assert card["metrics"]["validation"]["log_likelihood"]["value"] == best["validation"]
-    assert card["versions"]["torch"] == torch.__version__
+    assert card.name == card.preset == "tiny"
+    assert card.settings == preset.settings()
+    assert (card.seed, card.epochs, card.processes) == (4, best["epoch"], 1)
+    assert card.data == "digits, dynamically binarized"
+    assert card.device.startswith("cpu")
+    validation = card.metrics["validation"].log_likelihood
+    assert (validation.value, validation.std_error_over_images) == (best["validation"], best["validation_std_error"])
+    assert (validation.n_samples, validation.n_images) == (preset.validation_samples, 200)
+    assert card.versions["torch"] == torch.__version__
 
 
 def test_the_averaged_weights_are_what_is_saved(tmp_path, monkeypatch):
     preset = tiny(ema=0.9, epochs=1)
     path = []
-    take_step = _Training.take_step
+    take_step = Run.take_step
     monkeypatch.setattr(
-        _Training,
+        Run,
         "take_step",
         lambda run: (take_step(run), path.append([p.detach().clone() for p in run.model.parameters()])),
     )
@@ -167,7 +178,7 @@ def test_half_precision_halves_the_file(tmp_path):
 
 @pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax)])
 def test_the_preset_names_the_optimizer(name, kind, tmp_path):
-    assert type(_Training(tiny(optimizer=name), tmp_path, CPU, False, None).optimizer) is kind
+    assert type(a_run(tiny(optimizer=name), tmp_path).optimizer) is kind
 
 
 @pytest.mark.parametrize(
@@ -175,7 +186,7 @@ def test_the_preset_names_the_optimizer(name, kind, tmp_path):
     [("constant", lambda t: 0.01), ("cosine", lambda t: 0.01 * (1 + math.cos(math.pi * t / 24)) / 2)],
 )
 def test_the_learning_rate_follows_its_schedule(schedule, expected, tmp_path):
-    run = _Training(tiny(schedule=schedule, learning_rate=0.01, epochs=2), tmp_path, CPU, False, None)
+    run = a_run(tiny(schedule=schedule, learning_rate=0.01, epochs=2), tmp_path)
     for step in range(24):
         run.take_step()
         (group,) = run.optimizer.param_groups
@@ -184,14 +195,13 @@ def test_the_learning_rate_follows_its_schedule(schedule, expected, tmp_path):
 
 def test_the_warm_up_grows_to_one_and_stays_there(tmp_path, monkeypatch):
     warmths = []
-    monkeypatch.setattr(loop, "warmed_up", lambda bound, warmth: warmths.append(warmth) or bound)
+    monkeypatch.setattr(steps, "warmed_up", lambda bound, warmth: warmths.append(warmth) or bound)
     train(tiny(kl_warm_up=3, epochs=5, batch_size=600), tmp_path, device="cpu")
     assert warmths == pytest.approx([1 / 4] * 2 + [2 / 4] * 2 + [3 / 4] * 2 + [1] * 4)
 
 
-def test_every_epoch_takes_each_image_at_most_once_and_in_another_order(tmp_path):
-    run = _Training(tiny(), tmp_path, CPU, False, None)
-    first, second = run._order(0), run._order(1)
+def test_every_epoch_takes_each_image_at_most_once_and_in_another_order():
+    first, second = (steps.order_of_images(1297, 0, epoch) for epoch in (0, 1))
     assert first.sort().values.equal(torch.arange(1297))
     assert second.sort().values.equal(torch.arange(1297))
     assert not first.equal(second)
@@ -200,21 +210,24 @@ def test_every_epoch_takes_each_image_at_most_once_and_in_another_order(tmp_path
 def seen_by(monkeypatch, run):
     """The images that each of an epoch's steps shows to the model."""
     seen = []
-    bound = loop.GRADIENTS["iwae"]
-    monkeypatch.setitem(loop.GRADIENTS, "iwae", lambda model, x, *rest: seen.append(x) or bound(model, x, *rest))
+    bound = steps.GRADIENTS["iwae"]
+    monkeypatch.setitem(steps.GRADIENTS, "iwae", lambda model, x, *rest: seen.append(x) or bound(model, x, *rest))
     for _ in range(run.steps_per_epoch):
         run.take_step()
     return torch.cat(seen)
 
 
 def test_a_model_of_levels_sees_the_intensities_themselves(tmp_path, monkeypatch):
-    run = _Training(deep(GREY), tmp_path, CPU, False, None)
-    assert seen_by(monkeypatch, run).equal(datasets.load("digits").train[run._order(0)[:1200]])
+    run = a_run(deep(GREY), tmp_path)
+    assert seen_by(monkeypatch, run).equal(datasets.load("digits").train[steps.order_of_images(1297, 0, 0)[:1200]])
 
 
 def test_a_model_of_bits_sees_them_drawn_anew(tmp_path, monkeypatch):
-    run = _Training(tiny(), tmp_path, CPU, False, None)
-    seen, intensities = seen_by(monkeypatch, run), datasets.load("digits").train[run._order(0)[:1200]]
+    run = a_run(tiny(), tmp_path)
+    seen, intensities = (
+        seen_by(monkeypatch, run),
+        datasets.load("digits").train[steps.order_of_images(1297, 0, 0)[:1200]],
+    )
     assert seen.unique().tolist() == [0, 1]
     # A pixel is one as often as its intensity says.
     error = (intensities * (1 - intensities)).sum().sqrt() / intensities.numel()
@@ -224,7 +237,7 @@ def test_a_model_of_bits_sees_them_drawn_anew(tmp_path, monkeypatch):
 def test_training_starts_from_the_mean_image(tmp_path):
     mean = datasets.load("digits").train.mean(0).clamp(1e-3, 1 - 1e-3)
     for number, preset in enumerate((tiny(), DEEP_VARIANTS["convolutions and flows"])):
-        model = _Training(preset, tmp_path / str(number), CPU, False, None).model
+        model = a_run(preset, tmp_path / str(number)).model
         bias = model.decoder[-1].bias if number == 0 else model.bias
         torch.testing.assert_close(bias.sigmoid().flatten(), mean.flatten())
 
@@ -247,7 +260,7 @@ def test_colour_images_train_and_their_bound_rises(tmp_path, monkeypatch):
     preset = PRESETS["cifar10-sample-resnet"]
     tiny_ = {**preset.arguments, "network_arguments": RESNET["network_arguments"]}
     preset = dataclasses.replace(preset, arguments=tiny_, batch_size=32, learning_rate=5e-3)
-    run = _Training(preset, tmp_path, CPU, False, None)
+    run = a_run(preset, tmp_path)
     few = run.validation[:40]
     before = log_likelihood(run.model, few, 2).elbo
     for _ in range(40):
@@ -259,7 +272,7 @@ def test_colour_images_train_and_their_bound_rises(tmp_path, monkeypatch):
 
 def test_a_gradient_longer_than_the_limit_is_cut_to_it_and_a_shorter_one_is_left(tmp_path):
     def gradient_of_first_step(limit):
-        run = _Training(tiny(largest_gradient=limit), tmp_path / str(limit), CPU, False, None)
+        run = a_run(tiny(largest_gradient=limit), tmp_path / str(limit))
         run.take_step()
         return torch.cat([p.grad.flatten() for p in run.model.parameters()])
 
@@ -272,11 +285,11 @@ def test_a_gradient_longer_than_the_limit_is_cut_to_it_and_a_shorter_one_is_left
 @pytest.mark.parametrize("name", ["all at once", "two layers", *DEEP_VARIANTS])
 def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
     """On the device "meta" there are no numbers, so that no step that looks at one could be taken there."""
-    meta, generator = torch.device("meta"), loop.keyed
-    monkeypatch.setattr(loop, "keyed", lambda where, *key: None if where == meta else generator(where, *key))
+    meta, generator = torch.device("meta"), steps.keyed
+    monkeypatch.setattr(steps, "keyed", lambda where, *key: None if where == meta else generator(where, *key))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    run = _Training(ALL_VARIANTS[name], tmp_path, meta, False, None)
-    run._order(0)  # the one copy in an epoch
+    run = a_run(ALL_VARIANTS[name], tmp_path, meta)
+    run.batch()  # the order of the images: the one copy in an epoch
     with OneDevice():
         for _ in range(3):
             run.take_step()
@@ -285,13 +298,13 @@ def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
 
 def compiled(monkeypatch, preset, folder):
     """Train as on a GPU: with compiled networks, though by a compiler that leaves them as they are."""
-    init = _Training.__init__
+    init = Run.__init__
 
     def compile_too(run, *arguments):
         init(run, *arguments)
-        loop._compile(run.model, "eager")
+        compile_parts(run.model, "eager")
 
-    monkeypatch.setattr(_Training, "__init__", compile_too)
+    monkeypatch.setattr(Run, "__init__", compile_too)
     return train(preset, folder, device="cpu")
 
 
@@ -335,7 +348,7 @@ def pretend(monkeypatch, *values):
     def log_likelihood(model, x, *_, **__):
         return dataclasses.make_dataclass("Evidence", ["per_image"])(torch.full((len(x),), left.pop(0)).double())
 
-    monkeypatch.setattr(loop, "log_likelihood", log_likelihood)
+    monkeypatch.setattr("course_lib.training.run.log_likelihood", log_likelihood)
 
 
 def test_the_weights_that_validate_best_are_kept(tmp_path, monkeypatch):
@@ -394,16 +407,17 @@ def test_a_resumed_optimizer_lays_its_numbers_out_as_the_weights_are(tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         at_step(patch, 2, ctrl_c)
         train(preset, tmp_path, device="cpu")
-    run = _Training(preset, tmp_path, CPU, True, None)
+    resumed = a_run(preset, tmp_path)
+    resumed.restore()
     layouts = [
         (number.stride(), parameter.stride())
-        for parameter, state in run.optimizer.state.items()
+        for parameter, state in resumed.optimizer.state.items()
         for number in state.values()
         if number.ndim
     ]
     layouts += [
         (mine.stride(), theirs.stride())
-        for mine, theirs in zip(run.average.parameters(), run.model.parameters(), strict=True)
+        for mine, theirs in zip(resumed.average.parameters(), resumed.model.parameters(), strict=True)
     ]
     assert all(mine == theirs for mine, theirs in layouts)
     assert any(len(stride) == 4 and stride[1] == 1 < stride[3] for stride, _ in layouts)
@@ -491,7 +505,7 @@ def test_to_resume_a_finished_training_changes_nothing(preset, tmp_path, monkeyp
     weights = train(preset, tmp_path, device="cpu")
     assert (len(log_of(weights)) < preset.epochs) == (preset.patience > 0)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(_Training, "take_step", lambda run: pytest.fail("a step was taken"))
+    monkeypatch.setattr(Run, "take_step", lambda run: pytest.fail("a step was taken"))
     assert train(preset, tmp_path, device="cpu", resume=True) == tmp_path / "tiny.safetensors"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -524,6 +538,12 @@ def test_a_setting_that_is_newer_than_the_state_has_its_default(tmp_path, monkey
     assert train(tiny(), tmp_path, device="cpu", resume=True).exists()
 
 
+def of_an_older_version(state):
+    """From before states had a version: of the same names, and with other draws to come."""
+    tensors, progress = states.load_state(state)
+    state.write_bytes(save(tensors, metadata={"progress": json.dumps(progress)}))
+
+
 @pytest.mark.parametrize(
     "spoil, complaint",
     [
@@ -542,8 +562,13 @@ def test_a_setting_that_is_newer_than_the_state_has_its_default(tmp_path, monkey
             lambda state: state.write_bytes(state.read_bytes().replace(b'patience', b'pattence')),
             "is of another version of the course: remove it",
         ),
+        (
+            lambda state: state.write_bytes(state.read_bytes().replace(b'since_best', b'since_then')),
+            "is of another version of the course: remove it",
+        ),
+        (of_an_older_version, "is of another version of the course: remove it"),
     ],
-    ids=["cut", "empty", "garbage", "other tensors", "other names", "other settings"],
+    ids=["cut", "empty", "garbage", "other tensors", "other names", "other settings", "other progress", "older"],
 )  # fmt: skip
 def test_a_state_that_cannot_be_read_is_one_sentence(spoil, complaint, tmp_path):
     weights = train(tiny(epochs=1), tmp_path, device="cpu")
@@ -575,14 +600,14 @@ def test_a_huge_learning_rate_is_one_sentence_and_saves_no_nan(batch_size, tmp_p
 def test_the_best_weights_and_the_last_state_survive_a_nan(step, tmp_path, monkeypatch):
     """Wherever it comes up: before a save, before a validation, or in the last step, after its bound was computed."""
     monkeypatch.setattr(loop, "_SAVE_EVERY", 0.0)
-    take_step = _Training.take_step
+    take_step = Run.take_step
 
     def poisoned(run):
         take_step(run)
         if run.step == step:
             next(run.model.parameters()).data[0, 0] = math.nan
 
-    monkeypatch.setattr(_Training, "take_step", poisoned)
+    monkeypatch.setattr(Run, "take_step", poisoned)
     with pytest.raises(FloatingPointError, match=rf"by step {step}: .*; the best weights so far are in .*tiny\.safe"):
         train(tiny(), tmp_path, device="cpu")
     assert is_finite(tmp_path / "tiny.safetensors")
@@ -621,7 +646,7 @@ def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_pa
         ({"data": "letters"}, "there is no data set 'letters'"),
         (
             {"model": "ImageVAE", "arguments": GREY | {"levels": 16}},
-            r"^the model is of 16 levels and digits has 17: choose other data\.$",
+            r"^the model is of 16 levels and digits has 17 levels: choose other data\.$",
         ),
     ],
 )
@@ -632,9 +657,14 @@ def test_a_preset_that_does_not_fit_its_data_is_one_sentence(settings, complaint
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:", "cuda:x", "cuda:²", "mps:0", "CPU"])
+def test_a_name_is_no_preset_to_train(tmp_path):
+    with pytest.raises(ValueError, match=r"^preset must be a Preset, such as .*; got 'digits-vae'\.$"):
+        train("digits-vae", tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", None, 0, "cpu:1", "cuda:", "cuda:x", "cuda:²", "mps:0", "CPU"])
 def test_an_unknown_device_is_one_sentence(name):
-    with pytest.raises(ValueError, match=f"^there is no device '{name}': choose auto, cpu, cuda, cuda:1 or mps"):
+    with pytest.raises(ValueError, match=f"^there is no device {name!r}: choose auto, cpu, cuda, cuda:1 or mps"):
         choose_device(name)
 
 
@@ -705,7 +735,7 @@ def test_without_tensorboard_one_sentence_says_how_to_install_it(tmp_path, monke
 
 
 def test_the_output_starts_at_the_mean_image(tmp_path):
-    model = _Training(tiny(), tmp_path, CPU, False, None).model
+    model = a_run(tiny(), tmp_path).model
     last = model.decoder[-1]
     assert isinstance(last, nn.Linear)
     mean = datasets.load("digits").train.flatten(1).mean(0)

@@ -68,6 +68,15 @@ def test_gradient_is_that_of_the_tempered_value(make, name):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@every_gradient
+def test_model_is_left_as_it_was(name):
+    model = small_vae()
+    z = model.sample_prior(3, same_noise()).unsqueeze(1)
+    before = model.log_joint(all_images()[:1], z)
+    warmed_up(GRADIENTS[name], 0.5)(model, all_images(), 2)
+    assert torch.equal(model.log_joint(all_images()[:1], z), before)
+
+
 @pytest.mark.parametrize("name", OF_ELBO)
 def test_tempered_elbo_gradients_are_exact_on_average(name):
     model, warmth, runs = moved_linear(), 0.3, 200
@@ -93,7 +102,7 @@ def test_doubly_reparameterized_keeps_its_mean_when_tempered(make):
     assert ((one.mean(0) - other.mean(0)).abs() < 5 * error + 1e-12).all()
 
 
-@pytest.mark.parametrize("warmth", [0, -0.5, 1.001, 2, math.nan, math.inf])
+@pytest.mark.parametrize("warmth", [0, -0.5, 1.001, 2, math.nan, math.inf, "1", None, 0.5j])
 def test_warmth_out_of_range_is_refused(warmth):
     with pytest.raises(ValueError, match="warmth must be above 0 and at most 1; got "):
         warmed_up(GRADIENTS["pathwise"], warmth)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from course_lib.checks import real_number
 from course_lib.estimates import Estimate
 from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
 from course_lib.projects import Project, Proposal, completion_law, late_projects, minimum_variance
-from course_lib.projects.law import MAX_STATES
 
 __all__ = ["log_weights", "mended", "mixture_log_weights", "own_plan", "relative_variance", "second_moment"]
 
@@ -119,7 +119,7 @@ def relative_variance(answer: Callable[[Proposal, np.ndarray, float], float]) ->
         wrong("that is the variance of w among late projects; the one asked for is that of f w under the proposal.")
     if abs(got - exact) > 4 * error:
         wrong(f"for the minimum-variance proposal the exact value is {exact:.1f}; yours is {got:.3g}.")
-    return right(f"you found {got:.1f} from late projects, and the matrix exponential says {exact:.1f}.")
+    return right(f"you found {got:.1f} from late projects, and the exact value is {exact:.1f}.")
 
 
 @check
@@ -175,11 +175,13 @@ def own_plan(plan: Project, deadline: float, estimate: Estimate) -> Verdict:
     if estimate.value > 0.01:
         wrong(f"a probability of {estimate.value:.2g} is not rare yet; choose a later deadline, for less than 1 %.")
     try:
+        deadline = real_number("my_deadline", deadline, "days")
+    except ValueError as reason:
+        wrong(str(reason))
+    try:
         exact = float(completion_law(plan).sf(deadline))
-    except ValueError:
-        return right(
-            f"{estimate.rounded}; with more than {MAX_STATES:,} states there is no exact answer to compare with."
-        )
+    except ValueError as reason:
+        return right(f"{estimate.rounded}. There is no exact answer to compare with: {reason}")
     comparison = estimate.against(exact)
     if not comparison.agrees:
         wrong(

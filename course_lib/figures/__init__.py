@@ -1,1 +1,9 @@
-"""What the notebooks show: one file per notebook, and the look, the image grids and the live curve they share."""
+"""What the notebooks show: one file per notebook, and what several of them share.
+
+A figure takes numbers that the notebook computed and comes back finished, closed in pyplot so that a notebook shows it
+once. Nothing here draws a random number. A title that states a result is the notebook's to give, because it is true of
+that notebook's numbers; a title that says what is drawn, or counts it, is made here.
+
+`style` is how all of them look, `plans` what notebooks 01 and 02 both draw. `images`, `live` and `tensors` are for
+notebooks 03 to 05.
+"""

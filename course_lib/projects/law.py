@@ -1,9 +1,8 @@
 r"""The exact law of the completion time.
 
-Exponential durations have no memory, so the set of finished tasks is all there is to know about a running
-project: a continuous-time Markov chain on the sets that contain, with each task, its predecessors. Completion
-is its absorption, and the completion time is phase-type (Kulkarni and Adlakha 1986, Markov and Markov-regenerative
-PERT networks, Operations Research 34).
+Exponential durations have no memory, so the set of finished tasks is all there is to know about a running project: a
+continuous-time Markov chain on the sets that contain, with each task, its predecessors. Completion is its absorption,
+and the completion time is phase-type [Kulkarni1986].
 
 All probabilities come from uniformization: let events arrive at the constant rate :math:`\Lambda`, the largest
 at which the chain leaves any state, and let each event either finish a task or change nothing. With
@@ -11,39 +10,45 @@ at which the chain leaves any state, and let each event either finish a task or 
 
 .. math:: P(D \ge t) = \sum_n e^{-\Lambda t} \frac{(\Lambda t)^n}{n!} h_n .
 
-Every term is positive, so nothing cancels and the far tail keeps its digits. The same construction, walked
-forward, draws projects *given* that they are late (`late_projects`).
+No term is negative, so nothing cancels and the far tail keeps its digits. The same construction, walked forward,
+draws projects *given* that they are late (`late_projects`). The price is the number of events, about
+:math:`\Lambda t`: one task a million times shorter than the others makes it so large that the query is refused. The
+moments solve triangular equations instead, and do not mind.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 
-import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import sparse, special
 from scipy.sparse.linalg import spsolve_triangular
 
-from course_lib.checks import whole_number
+from course_lib.checks import real_number, whole_number
+from course_lib.projects.chain import Ints, build_chain
 from course_lib.projects.plan import Project
 
-__all__ = ["MAX_STATES", "CompletionLaw", "completion_law", "late_projects"]
+__all__ = ["SMALLEST_TAIL", "CompletionLaw", "completion_law", "late_projects"]
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.integer]
 
-#: Largest chain that is built: a second or two and some hundred megabytes.
-MAX_STATES = 50_000
+#: Tail probabilities below this have too few digits left in a float to be divided by or to take the logarithm of.
+SMALLEST_TAIL = 1e-290
+# Most numbers that a query may touch on its walk through the chain, some ten seconds (where they are too small for
+# full precision, far out in the tail of a large chain, a minute); and most that it may hold, 2 GB.
+_MOST_TOUCHED = 1e10
+_MOST_HELD = 2.5e8
+# An event of the smallest chain takes as long as one of a chain with so many jumps.
+_NUMBERS_PER_EVENT = 20_000
 
 
 def completion_law(plan: Project) -> CompletionLaw:
     """The exact law of the plan's completion time.
 
     Raises:
-        ValueError: the chain has more than `MAX_STATES` states.
+        ValueError: the chain has more than 50,000 states.
     """
     return CompletionLaw(plan)
 
@@ -53,25 +58,22 @@ def late_projects(plan: Project, deadline: float, n: int, seed: int = 0) -> Floa
 
     This is the proposal of zero variance: each draw's weight is the same, P(D >= deadline).
 
+    Args:
+        plan: the plan.
+        deadline: days.
+        n: projects to draw.
+        seed: names the draws.
+
     Raises:
-        ValueError: the chain is too large, ``n`` or ``seed`` out of range, or the deadline so far out that its
-            probability underflows.
+        ValueError: the chain has more than 50,000 states, or as for `CompletionLaw.sample_late`.
     """
     return completion_law(plan).sample_late(deadline, n, seed)
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """States are predecessor-closed sets of finished tasks, numbered so that every jump goes up; the last is done."""
-
-    n_states: int
-    source: Ints
-    target: Ints
-    task: Ints
-
-
 class CompletionLaw:
-    """Distribution of the completion time of a plan, in days; the methods are named as in `scipy.stats`.
+    """Distribution of the completion time D of a plan, in days.
+
+    `sf`, `cdf` and `pdf` are called like those of a `scipy.stats` distribution; `mean` and `std` are attributes.
 
     Attributes:
         plan: the plan.
@@ -79,9 +81,13 @@ class CompletionLaw:
     """
 
     def __init__(self, plan: Project) -> None:
-        """Build the chain; see `completion_law`."""
+        """Build the chain.
+
+        Raises:
+            ValueError: it has more than 50,000 states.
+        """
         self.plan = plan
-        self._chain = _build_chain(plan)
+        self._chain = build_chain(plan)
         self.n_states = self._chain.n_states
         chain, rates = self._chain, 1.0 / plan.means
         leaving = np.bincount(chain.source, rates[chain.task], minlength=self.n_states)[:-1]
@@ -90,6 +96,9 @@ class CompletionLaw:
         self._leaving = leaving
         self._jumps = jumps[:-1, :-1]
         self._finishing = jumps[:-1, [self.n_states - 1]].toarray().ravel() / self._event_rate
+        # Later than this with probability below 1e-300: in every state some task is finished at least at the slowest
+        # rate, so D is at most a sum of n_tasks exponentials of that rate.
+        self._surely_over = float(special.gammainccinv(len(plan.tasks), 1e-300) / leaving.min())
         # One event of the uniformized chain, among the unfinished states.
         self._step = sparse.csr_array(
             self._jumps / self._event_rate + sparse.diags_array(1 - leaving / self._event_rate)
@@ -113,13 +122,33 @@ class CompletionLaw:
         return float(first[0]), float(second[0])
 
     def sf(self, t: ArrayLike) -> Floats:
-        """P(D >= t), t in days, any shape; accurate to many digits however small."""
+        """P(D >= t), to some 11 digits down to 1e-280.
+
+        Args:
+            t: days, any shape.
+
+        Returns:
+            The shape of ``t``.
+
+        Raises:
+            ValueError: a time is not a number, or so late, beside the shortest task, that it takes too many events.
+        """
         times = _checked_times(t)
         survival, _ = self._absorption(times)
         return np.where(times <= 0, 1.0, self._event_average(survival, times))
 
     def cdf(self, t: ArrayLike) -> Floats:
-        """P(D <= t), t in days, any shape; accurate to many digits however small."""
+        """P(D <= t), to some 11 digits however small.
+
+        Args:
+            t: days, any shape.
+
+        Returns:
+            The shape of ``t``.
+
+        Raises:
+            ValueError: as for `sf`.
+        """
         times = _checked_times(t)
         survival, finishing = self._absorption(times)
         late = self._event_average(survival, times)
@@ -130,27 +159,50 @@ class CompletionLaw:
         return np.where(times <= 0, 0.0, np.where(late < 0.5, 1 - late, early))
 
     def pdf(self, t: ArrayLike) -> Floats:
-        """Density at t days, per day, any shape."""
+        """Density of D, per day.
+
+        Args:
+            t: days, any shape.
+
+        Returns:
+            The shape of ``t``; 0 before the start.
+
+        Raises:
+            ValueError: as for `sf`.
+        """
         times = _checked_times(t)
         _, finishing = self._absorption(times)
         return np.where(times < 0, 0.0, self._event_rate * self._event_average(finishing[1:], times))
 
     def late_means(self, deadline: float) -> Floats:
-        """E[duration of each task | D >= deadline], ``[n_tasks]`` days.
+        """E[duration of each task | D >= deadline].
 
         They are also the means of the product of exponentials closest to the late projects in Kullback-Leibler
         divergence, the optimum that `cross_entropy` seeks from samples.
+
+        Args:
+            deadline: days.
+
+        Returns:
+            Days, ``[n_tasks]``.
+
+        Raises:
+            ValueError: as for `elasticities`.
         """
         return self.plan.means * (1 + self.elasticities(deadline))
 
     def elasticities(self, deadline: float) -> Floats:
         """d log P(D >= deadline) / d log mean, for each task: the percentage by which 1 % more work raises the risk.
 
+        Args:
+            deadline: days.
+
         Returns:
-            ``[n_tasks]``, all positive.
+            ``[n_tasks]``, none negative.
 
         Raises:
-            ValueError: P(D >= deadline) underflows.
+            ValueError: the deadline is not a number, P(D >= deadline) is below `SMALLEST_TAIL`, or the deadline is so
+                late, beside the shortest task, that it takes too many events.
         """
         weights = self._event_weights(deadline)
         after = self._walk(len(weights) - 1)
@@ -166,7 +218,19 @@ class CompletionLaw:
         return per_task / float(weights @ after.sum(axis=1))
 
     def sample_late(self, deadline: float, n: int, seed: int = 0) -> Floats:
-        """Draws given D >= deadline; see `late_projects`."""
+        """Durations drawn exactly from the plan's law given D >= deadline.
+
+        Args:
+            deadline: days.
+            n: projects to draw.
+            seed: names the draws.
+
+        Returns:
+            Days, ``[n, n_tasks]``.
+
+        Raises:
+            ValueError: ``n`` or ``seed`` out of range, or as for `elasticities`.
+        """
         n, seed = whole_number("n", n), whole_number("the seed", seed, least=0)
         weights = self._event_weights(deadline)
         # unfinished[r, s]: probability that r more events from state s leave the project unfinished.
@@ -228,6 +292,7 @@ class CompletionLaw:
 
         As many n as ``times`` need, or until nothing is left that a float can hold.
         """
+        self._refuse_too_many_events(float(times.max(initial=0.0)), times.size)
         latest = self._event_rate * float(times.max(initial=0.0))
         survival: list[float] = []
         finishing = [0.0]
@@ -242,9 +307,10 @@ class CompletionLaw:
 
     def _event_average(self, values: Floats, times: Floats) -> Floats:
         """Average of ``values[n]`` over the Poisson number n of events before each time."""
+        with np.errstate(over="ignore"):
+            y = self._event_rate * times
         # Far beyond the last value the average is zero, and stays so without y**n overflowing.
-        y = np.clip(self._event_rate * times, 0.0, 3.0 * len(values) + 1000)
-        return _poisson_average(values, y)
+        return _poisson_average(values, np.clip(y, 0.0, 3.0 * len(values) + 1000))
 
     def _walk(self, n_events: int) -> Floats:
         """Distribution over the unfinished states and the finished one (kept 0) after 0 ... n_events events."""
@@ -257,52 +323,29 @@ class CompletionLaw:
 
     def _event_weights(self, deadline: float) -> Floats:
         """Poisson probabilities of the number of events before the deadline, up to a common factor."""
-        if float(self.sf(deadline)) < 1e-290:
+        deadline = real_number("the deadline", deadline, "days")
+        self._refuse_too_many_events(deadline, held=True)
+        if float(self.sf(deadline)) < SMALLEST_TAIL:
             raise ValueError(
-                f"P(D >= {deadline:g}) is below 1e-290, too small to condition on; choose an earlier deadline."
+                f"P(D >= {deadline:g}) is below {SMALLEST_TAIL:g}, too small to condition on; "
+                "choose an earlier deadline."
             )
-        y = self._event_rate * max(float(deadline), 0.0)
+        y = self._event_rate * max(deadline, 0.0)
         n = np.arange(math.ceil(_enough_events(y)))
         log_weights = np.concatenate([[0.0], np.cumsum(np.log(max(y, 1e-300)) - np.log(n[1:]))])
         return np.exp(log_weights - log_weights.max())
 
-
-def _build_chain(plan: Project) -> _Chain:
-    needs = [sum(1 << i for i in before) for before in plan.predecessor_indices]
-    number = {0: 0}
-    states = [0]
-    source: list[int] = []
-    target: list[int] = []
-    task: list[int] = []
-    # Breadth first, so that states come in order of how many tasks are finished and the full set is last.
-    for here, finished in enumerate(states):
-        for j, need in enumerate(needs):
-            if not finished >> j & 1 and finished & need == need:
-                then = finished | 1 << j
-                if then not in number:
-                    number[then] = len(states)
-                    states.append(then)
-                source.append(here)
-                target.append(number[then])
-                task.append(j)
-        if len(states) > MAX_STATES:
-            width = _width(plan)
+    def _refuse_too_many_events(self, latest: float, n_times: int = 1, held: bool = False) -> None:
+        """Raise ValueError before a walk that would take, or a table of all its steps that would hold, too much."""
+        events = _enough_events(self._event_rate * min(max(latest, 0.0), self._surely_over))
+        touched = events * (_NUMBERS_PER_EVENT + self._step.nnz + n_times)
+        if not touched <= _MOST_TOUCHED or (held and events * self.n_states > _MOST_HELD):
+            shortest = self.plan.tasks[int(np.argmin(self.plan.means))]
             raise ValueError(
-                f"the chain of this plan has more than {MAX_STATES:,} states (up to {width} tasks can run at once, "
-                f"so at least 2**{width} = {2**width:.2g}); use monte_carlo or importance_sampling, "
-                "whose work does not grow with the number of states."
+                f"{latest:g} days are some {events:.1g} events in this plan's chain of {self.n_states:,} states, too "
+                f"many to compute with; use monte_carlo or importance_sampling, or leave out tasks as short as "
+                f"{shortest!r}."
             )
-    return _Chain(len(states), *(np.array(column, dtype=np.int32) for column in (source, target, task)))
-
-
-def _width(plan: Project) -> int:
-    """The most tasks that can run at the same time (Dilworth: tasks less a largest matching of the order)."""
-    order = nx.transitive_closure_dag(plan.graph)
-    pairs = nx.Graph()
-    pairs.add_nodes_from((0, task) for task in plan.tasks)
-    pairs.add_edges_from(((0, a), (1, b)) for a, b in order.edges)
-    matching = nx.bipartite.hopcroft_karp_matching(pairs, top_nodes=[(0, task) for task in plan.tasks])
-    return len(plan.tasks) - len(matching) // 2
 
 
 def _enough_events(y: float) -> float:
@@ -329,7 +372,9 @@ def _poisson_average(values: Floats, y: Floats) -> Floats:
 
 
 def _checked_times(t: ArrayLike) -> Floats:
-    times = np.asarray(t, dtype=float)
+    times = np.asarray(t)
+    if times.dtype.kind not in "iuf":
+        raise ValueError(f"times must be numbers of days; got {t!r}.")
     if np.isnan(times).any():
         raise ValueError("a time is nan; times must be numbers of days.")
-    return times
+    return times.astype(float)

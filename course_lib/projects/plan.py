@@ -38,12 +38,12 @@ class Project:
     """Tasks with mean durations in days and a precedence order; durations are independent exponentials.
 
     Attributes:
-        tasks: task names, in the order given, ``n_tasks`` of them.
+        tasks: task names, in the order given, ``n_tasks`` of them; a task's place there is its position.
         means: mean durations in days, ``[n_tasks]``, read-only.
-        predecessors: for each task, the tasks that must be finished before it may begin.
-        topological_order: positions of the tasks, each after its predecessors.
-        predecessor_indices: for each task, the positions of its predecessors.
-        graph: the plan as a `networkx.DiGraph`, an edge from each predecessor; nodes carry ``mean_days``.
+        predecessors: for each task's name, those of the tasks that must be finished before it may begin.
+        topological_order: the positions of all tasks, each after those of its predecessors, ``[n_tasks]``.
+        predecessor_indices: for each position, the positions of that task's predecessors, ``n_tasks`` lists.
+        graph: the plan as a `networkx.DiGraph` of task names, an edge from each predecessor; nodes carry ``mean_days``.
 
     Example:
         >>> plan = Project({"dig": 2, "pour": 1, "build": 5}, {"pour": ["dig"], "build": ["pour"]})
@@ -111,7 +111,14 @@ class Project:
         return cls.from_csv(DATA / "project_tasks.csv")
 
     def with_means(self, means: ArrayLike) -> Project:
-        """The same tasks in the same order, with other mean durations in days, ``[n_tasks]``."""
+        """The same tasks in the same order, with other mean durations.
+
+        Args:
+            means: days, ``[n_tasks]``.
+
+        Raises:
+            ValueError: there is not one mean for each task, or one is not a positive finite number.
+        """
         means = np.asarray(means, dtype=float)
         if means.shape != self.means.shape:
             raise ValueError(f"this plan has {len(self.tasks)} tasks; got means of shape {means.shape}.")
@@ -159,7 +166,13 @@ class Project:
         self._last = [index[task] for task in self.tasks if self.graph.out_degree(task) == 0]
 
     def task_indices(self, tasks: Iterable[str]) -> list[int]:
-        """Positions of ``tasks`` along the axis ``n_tasks`` of every array.
+        """Positions along the axis ``n_tasks`` of every array.
+
+        Args:
+            tasks: names, or a single one.
+
+        Returns:
+            One position for each name, in the order of ``tasks``.
 
         Raises:
             ValueError: a name is not a task of this plan.
@@ -171,7 +184,7 @@ class Project:
         return [self.tasks.index(task) for task in tasks]
 
     def critical_path(self) -> tuple[str, ...]:
-        """The longest chain of tasks when every duration equals its mean."""
+        """The longest chain of tasks, first to last, when every duration equals its mean; see `critical_tasks`."""
         critical = self.critical_tasks(self.means)
         return tuple(self.tasks[j] for j in self.topological_order if critical[j])
 
@@ -202,7 +215,8 @@ class Project:
             durations: days, ``[..., n_tasks]``.
 
         Returns:
-            ``[..., n_tasks]``. Of two paths equally long, the one through the task listed first.
+            ``[..., n_tasks]``. Of paths equally long only one is marked: from the end of the project backwards, it
+            takes the first task listed, and from there on the predecessor named first.
 
         Raises:
             ValueError: as for `completion_times`.
@@ -279,6 +293,8 @@ def _latest(times: list[Floats]) -> Floats:
 def _positive(row: _Row) -> float:
     try:
         mean = float(row.mean.replace("_", " ") if isinstance(row.mean, str) else row.mean)
+    except OverflowError:
+        mean = math.inf
     except (TypeError, ValueError):
         raise ValueError(
             f"{row.where}: the mean duration {row.mean!r} is not a number; write days such as 4 or 2.5."

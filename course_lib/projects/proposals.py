@@ -23,7 +23,7 @@ from scipy import optimize, special
 
 from course_lib.checks import fraction, positive_number, real_number, whole_number
 from course_lib.estimates import Estimate
-from course_lib.projects.law import completion_law, late_projects
+from course_lib.projects.law import SMALLEST_TAIL, CompletionLaw, completion_law
 from course_lib.projects.plan import Project
 
 __all__ = ["Mixture", "Proposal", "cross_entropy", "minimum_variance", "mixture", "scaled"]
@@ -55,14 +55,29 @@ class Proposal:
         return not self._tilted
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
-        """Durations in days, ``[n, n_tasks]``, stored task by task (what `Project.completion_times` likes best)."""
+        """Draw durations.
+
+        Args:
+            rng: advanced by the draws.
+            n: projects to draw.
+
+        Returns:
+            Days, ``[n, n_tasks]``, stored task by task (what `Project.completion_times` likes best).
+        """
         durations = np.empty((len(self.means), n))
         rng.standard_exponential(out=durations)
         durations *= self.means[:, None]
         return durations.T
 
     def log_weights(self, durations: ArrayLike) -> Floats:
-        """log p - log q in nats, for durations ``[..., n_tasks]`` in days; shape ``[...]``."""
+        """log p - log q in nats.
+
+        Args:
+            durations: days, ``[..., n_tasks]``.
+
+        Returns:
+            ``[...]``.
+        """
         durations = np.asarray(durations, dtype=float)
         log_w = np.zeros(durations.shape[:-1])
         for j in self._tilted:
@@ -73,25 +88,47 @@ class Proposal:
     def relative_variance(self, deadline: float) -> float:
         """Variance of one draw's weighted hit over P(D >= deadline) squared: exact, not from a sample.
 
+        Args:
+            deadline: days.
+
         Returns:
             At least 0; ``inf`` where the second moment is infinite. A relative standard error of 1 % takes
             1e4 times as many draws.
 
         Raises:
-            ValueError: the plan's chain is too large (see `completion_law`), or P(D >= deadline) underflows.
+            ValueError: the deadline is not a number, the plan's chain is too large or takes too many events (see
+                `CompletionLaw`), or P(D >= deadline), or its square, is too small for a float.
         """
+        deadline = real_number("the deadline", deadline, "days")
         probability = float(completion_law(self.plan).sf(deadline))
-        if probability == 0:
-            raise ValueError(f"P(D >= {deadline:g}) is too small for a float; choose an earlier deadline.")
-        return math.exp(self._log_second_moment(deadline) - 2 * math.log(probability)) - 1
-
-    def _log_second_moment(self, deadline: float) -> float:
-        """log E_q[w^2; D >= deadline]."""
-        rates = 2 / self.plan.means - 1 / self.means
-        if not (rates > 0).all():
+        if probability < SMALLEST_TAIL:
+            raise ValueError(
+                f"P(D >= {deadline:g}) is below {SMALLEST_TAIL:g}, too small to divide by; choose an earlier deadline."
+            )
+        if not (self._second_moment_rates > 0).all():
             return math.inf
+        log_ratio = self._log_second_moment(deadline)[0] - 2 * math.log(probability)
+        if log_ratio > 700:
+            raise ValueError(f"the relative variance is e**{log_ratio:.0f}, too large for a float.")
+        return max(math.exp(log_ratio) - 1, 0.0)
+
+    @property
+    def _second_moment_rates(self) -> Floats:
+        """The rates r, one a day; unless all are positive the second moment is infinite."""
+        return 2 / self.plan.means - 1 / self.means
+
+    def _log_second_moment(self, deadline: float) -> tuple[float, CompletionLaw]:
+        """log E_q[w^2; D >= deadline], and the law of the plan with rates r that it comes from."""
+        rates = self._second_moment_rates
         constants = np.log(self.means) - 2 * np.log(self.plan.means) - np.log(rates)
-        return float(constants.sum() + np.log(completion_law(self.plan.with_means(1 / rates)).sf(deadline)))
+        law = completion_law(self.plan.with_means(1 / rates))
+        tail = float(law.sf(deadline))
+        if tail < SMALLEST_TAIL:
+            raise ValueError(
+                f"the second moment of the weights at {deadline:g} days is too small for a float; "
+                "choose an earlier deadline."
+            )
+        return float(constants.sum() + np.log(tail)), law
 
     def __repr__(self) -> str:
         means = ", ".join(f"{task}: {self.means[j]:.3g}" for j, task in enumerate(self.plan.tasks) if j in self._tilted)
@@ -102,7 +139,7 @@ class Mixture:
     r"""Each draw comes from one of several proposals, chosen at random with given shares.
 
     Its weight divides by the whole mixture density, :math:`p / \sum_k \alpha_k q_k`, whichever component it came
-    from: the balance heuristic (Veach and Guibas 1995; Owen, section 9.11).
+    from: the balance heuristic ([Veach1995]; [Owen2013], section 9.12).
 
     Attributes:
         components: the proposals.
@@ -112,7 +149,11 @@ class Mixture:
     is_nominal = False
 
     def __init__(self, components: Sequence[Proposal], shares: ArrayLike | None = None) -> None:
-        """Mix proposals for one plan; equal shares unless given; see `mixture`."""
+        """Mix proposals for one plan, with equal shares unless given.
+
+        Raises:
+            ValueError: no components, different plans, or shares that are not positive or do not sum to 1.
+        """
         self.components = tuple(components)
         if not self.components:
             raise ValueError("a mixture needs at least one proposal.")
@@ -126,7 +167,15 @@ class Mixture:
         self.shares.flags.writeable = False
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
-        """Durations in days, ``[n, n_tasks]``."""
+        """Draw durations.
+
+        Args:
+            rng: advanced by the draws.
+            n: projects to draw.
+
+        Returns:
+            Days, ``[n, n_tasks]``.
+        """
         chosen = rng.choice(len(self.components), size=n, p=self.shares)
         durations = np.empty((len(self.plan.tasks), n))
         rng.standard_exponential(out=durations)
@@ -134,7 +183,14 @@ class Mixture:
         return durations.T
 
     def log_weights(self, durations: ArrayLike) -> Floats:
-        """log p - log q in nats, for durations ``[..., n_tasks]`` in days; shape ``[...]``."""
+        """log p - log q in nats.
+
+        Args:
+            durations: days, ``[..., n_tasks]``.
+
+        Returns:
+            ``[...]``.
+        """
         log_ratios = np.stack([component.log_weights(durations) for component in self.components])
         shares = self.shares.reshape(-1, *[1] * (log_ratios.ndim - 1))
         return np.asarray(-special.logsumexp(-log_ratios, b=shares, axis=0))
@@ -148,14 +204,15 @@ class Mixture:
 
         Args:
             deadline: days.
-            n: late projects to draw.
+            n: late projects to draw, at least two.
             seed: of the draws.
 
         Raises:
-            ValueError: the plan's chain is too large (see `completion_law`).
+            ValueError: ``n`` or ``seed`` out of range, or as for `CompletionLaw.sample_late`.
         """
-        log_w = self.log_weights(late_projects(self.plan, deadline, n, seed))
-        probability = float(completion_law(self.plan).sf(deadline))
+        law = completion_law(self.plan)
+        log_w = self.log_weights(law.sample_late(deadline, n, seed))
+        probability = float(law.sf(deadline))
         return Estimate.from_values(np.exp(log_w) / probability - 1)
 
     def __repr__(self) -> str:
@@ -169,7 +226,7 @@ def scaled(plan: Project, factor: float, tasks: Iterable[str] | None = None) -> 
     Raises:
         ValueError: an unknown task, or a factor that is not positive and finite.
     """
-    positive_number("the factor", factor)
+    factor = positive_number("the factor", factor)
     means = plan.means.copy()
     means[plan.task_indices(plan.tasks if tasks is None else tasks)] *= factor
     return Proposal(plan, means)
@@ -179,7 +236,7 @@ def mixture(components: Sequence[Proposal], shares: ArrayLike | None = None) -> 
     """Sample from several proposals at once, weighted by the balance heuristic.
 
     With the plan itself among them (``scaled(plan, 1)``) the mixture is *defensive*: no weight can exceed one over
-    that component's share (Hesterberg 1995).
+    that component's share [Hesterberg1995].
 
     Args:
         components: proposals for the same plan.
@@ -210,12 +267,12 @@ def cross_entropy(
     Raises:
         ValueError: an argument out of range, or the level does not reach the deadline.
 
-    Source: Rubinstein 1997; de Boer, Kroese, Mannor and Rubinstein 2005, A tutorial on the cross-entropy method.
+    Source: [Rubinstein1997]; [Boer2005].
     """
     n, deadline = whole_number("n", n, least=100), real_number("the deadline", deadline, "days")
     if math.isinf(deadline):
         raise ValueError(f"the deadline must be finite; got {deadline}.")
-    fraction("elite", elite)
+    elite, max_rounds = fraction("elite", elite), whole_number("max_rounds", max_rounds)
     rng = np.random.default_rng(whole_number("the seed", seed, least=0))
     proposal = Proposal(plan, plan.means)
     level = -math.inf
@@ -237,8 +294,12 @@ def cross_entropy(
 def minimum_variance(plan: Project, deadline: float) -> Proposal:
     """The product of exponentials with the smallest exact variance, found by descent on its logarithm.
 
+    Args:
+        plan: the plan.
+        deadline: days.
+
     Raises:
-        ValueError: the plan's chain is too large (see `completion_law`); `cross_entropy` needs no chain.
+        ValueError: as for `Proposal.relative_variance`; `cross_entropy` needs no chain.
         RuntimeError: the search did not converge.
     """
     nominal = plan.means
@@ -246,11 +307,10 @@ def minimum_variance(plan: Project, deadline: float) -> Proposal:
 
     def objective(log_ratio: Floats) -> tuple[float, Floats]:
         own = nominal * np.exp(log_ratio)
-        value = Proposal(plan, own)._log_second_moment(deadline)
-        rates = 2 / nominal - 1 / own
+        proposal = Proposal(plan, own)
+        value, law = proposal._log_second_moment(deadline)
         # d/d log own of log c_j = 1 - 1 / (own r_j); of log P_r = -elasticity / (own r_j), as r_j = 2/m_j - 1/own_j.
-        elasticity = completion_law(plan.with_means(1 / rates)).elasticities(deadline)
-        return value, 1 - (1 + elasticity) / (own * rates)
+        return value, 1 - (1 + law.elasticities(deadline)) / (own * proposal._second_moment_rates)
 
     # The variance is finite above half the nominal mean; the bound keeps clear of it.
     bounds = [(math.log(0.55), None)] * nominal.size

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 import networkx as nx
 import numpy as np
@@ -72,6 +73,8 @@ def importance_sampling(
 
     Raises:
         ValueError: as for `monte_carlo`, or the proposal belongs to another plan.
+
+    Source: [Owen2013], section 9.1.
     """
     _check_same_plan(plan, proposal)
     deadline = real_number("the deadline", deadline, "days")
@@ -81,7 +84,7 @@ def importance_sampling(
         late = plan.completion_times(durations) >= deadline
         return proposal.log_weights(durations.T.compress(late, axis=1).T)
 
-    return _run(plan, late_log_weights, not proposal.is_nominal, n, seed, threads)
+    return _run(plan, late_log_weights, "hits" if proposal.is_nominal else "weights", n, seed, threads)
 
 
 def conditional_monte_carlo(
@@ -94,8 +97,8 @@ def conditional_monte_carlo(
 ) -> Estimate:
     """P(D >= deadline) with the tasks on every path integrated out, so that only the others are drawn.
 
-    A task that every other must wait for, or that waits for every other, adds its duration to the completion time
-    whatever happens. Given the rest R, P(D >= deadline | R) = P(sum of those tasks >= deadline - R) is known
+    A task that comes before or after every other one adds its duration to the completion time whatever happens. Given
+    the time R that the others take, P(D >= deadline | R) = P(sum of those tasks >= deadline - R) is known
     exactly, and replacing a hit or a miss by it can only lower the variance (Rao-Blackwell).
 
     Args:
@@ -108,9 +111,10 @@ def conditional_monte_carlo(
         threads: at most this many; as many as the process has processors unless given.
 
     Raises:
-        ValueError: as for `importance_sampling`, or no task lies on every path.
+        ValueError: as for `importance_sampling`, the proposal is a mixture, no task lies on every path, or the chance
+            of those that do takes too many events (see `CompletionLaw.sf`).
 
-    Source: Asmussen and Glynn 2007, Stochastic simulation, section V.4.
+    Source: [Asmussen2007], section V.4.
     """
     deadline = real_number("the deadline", deadline, "days")
     always = [j for j, task in enumerate(plan.tasks) if _on_every_path(plan, task)]
@@ -141,7 +145,7 @@ def conditional_monte_carlo(
             log_conditional = np.log(always_law.sf(deadline - plan.completion_times(durations)))
         return others.log_weights(durations) + log_conditional
 
-    return _run(plan, log_contributions, True, n, seed, threads)
+    return _run(plan, log_contributions, "weights", n, seed, threads)
 
 
 def _check_same_plan(plan: Project, proposal: Proposal | Mixture) -> None:
@@ -156,7 +160,7 @@ def _on_every_path(plan: Project, task: str) -> bool:
 def _run(
     plan: Project,
     log_contributions: Callable[[np.random.Generator, int], Floats],
-    weighted: bool,
+    kind: Literal["hits", "weights"],
     n: int,
     seed: int,
     threads: int | None,
@@ -166,14 +170,14 @@ def _run(
     chunk = max(1, _CHUNK_NUMBERS // len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:
-        block = RunningEstimate(n, weighted)
+        block = RunningEstimate(n, kind)
         for number in range(first, min(first + _BLOCK, math.ceil(n / chunk))):
             n_draws = min(chunk, n - number * chunk)
             stream = np.random.SeedSequence(seed, spawn_key=(number,))
             block.add(log_contributions(np.random.Generator(np.random.SFC64(stream)), n_draws), n_draws)
         return block
 
-    total = RunningEstimate(n, weighted)
+    total = RunningEstimate(n, kind)
     blocks = range(0, math.ceil(n / chunk), _BLOCK)
     with tqdm(total=n, unit=" projects", unit_scale=True, delay=_PATIENCE_SECONDS, leave=False) as progress:
         # Merged in order of the blocks: the same sums, digit for digit, whichever thread finished first.

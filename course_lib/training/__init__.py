@@ -1,7 +1,9 @@
 """How a checkpoint comes to be: presets, the training loop, checkpoints, and several processes that train as one."""
 
+from course_lib.training.cards import Card
 from course_lib.training.checkpoints import load_checkpoint
 from course_lib.training.loop import train
-from course_lib.training.presets import PRESETS, Preset, build_model
+from course_lib.training.preset import Preset
+from course_lib.training.presets import PRESETS, build_model
 
-__all__ = ["PRESETS", "Preset", "build_model", "load_checkpoint", "train"]
+__all__ = ["PRESETS", "Card", "Preset", "build_model", "load_checkpoint", "train"]

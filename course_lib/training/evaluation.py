@@ -1,28 +1,33 @@
-"""What a checkpoint is worth: ELBO and log p(x) on the images it has not seen."""
+"""What a checkpoint is worth: ELBO and log p(x) of the images of a split, above all of those it has not seen."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib import datasets
+from course_lib.checks import whole_number
 from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import processes
-from course_lib.training.checkpoints import load_state, save_state
+from course_lib.training.cards import Card, Evaluation, LogLikelihood, Metric
+from course_lib.training.checkpoints import CheckpointFiles, load_checkpoint, read_card, save_card
+from course_lib.training.devices import choose_device
+from course_lib.training.states import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision, images_per_block
+from course_lib.vae.evidence import Precision, RunningEvidence, images_per_block
 
-__all__ = ["Kept", "evaluate", "images_for", "metrics", "with_new"]
+__all__ = ["Kept", "evaluate", "evaluate_checkpoint", "images_for"]
 
 # A killed evaluation loses at most this many seconds of work.
 _SAVE_EVERY = 60.0
@@ -40,10 +45,75 @@ class Kept:
     path: Path
     seconds: float = 0.0
 
+    def part(self, first_image: int) -> Path:
+        """The file of the process that begins with that image."""
+        return self.path.with_name(f"{self.path.name}-{first_image}")
+
     def remove(self) -> None:
         """Remove the files of all processes."""
-        for part in self.path.parent.glob(f"{self.path.name}-*"):
+        for part in self.path.parent.glob(f"{escape(self.path.name)}-*"):
             part.unlink(missing_ok=True)
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    *,
+    split: str = "test",
+    n_samples: int = 5_000,
+    n_images: int | None = None,
+    seed: int = 0,
+    precision: Precision = "float32",
+    device: str = "auto",
+    save: bool = False,
+    progress: bool = False,
+) -> tuple[Card, Evaluation, Evidence]:
+    """Estimate log p(x) of a split's images under a checkpoint, from the data set that it was trained on.
+
+    What is finished is kept beside the checkpoint once a minute, and the same evaluation goes on from there.
+
+    Args:
+        checkpoint: see `load_checkpoint`.
+        split: see `evaluate`, also for the next four.
+        n_samples: draws of z for each image.
+        n_images: only the first so many images.
+        seed: of the draws of z.
+        precision: of the decoder's matrix products.
+        device: see `choose_device`.
+        save: write what is found into the checkpoint's card.
+        progress: show a progress bar.
+
+    Returns:
+        The card as it is now, what it says of this evaluation or would say, and the result for each image.
+
+    Raises:
+        FileNotFoundError: weights or card are missing.
+        ValueError: the checkpoint, the device or a setting is not usable; or it was replaced in the meantime.
+        OSError: the data cannot be had, or the card not be written; then what is finished stays kept.
+        KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
+    """
+    files = CheckpointFiles.of(checkpoint)
+    model, card = load_checkpoint(checkpoint, choose_device(device))
+    keep = Kept(files.evaluation(split, n_samples))
+    evidence = evaluate(
+        model,
+        card.settings["data"],
+        split=split,
+        n_samples=n_samples,
+        n_images=n_images,
+        seed=seed,
+        precision=precision,
+        progress=progress,
+        keep=keep,
+    )
+    found = _found(model, evidence, precision, keep.seconds)
+    if processes.is_first():
+        if save:
+            # Of the card as it is by now: another evaluation may have been saved in the meantime.
+            metrics = read_card(files.weights).metrics
+            card = dataclasses.replace(card, metrics=metrics).with_evaluation(split, found)
+            save_card(files.weights, card)
+        keep.remove()
+    return card, found, evidence
 
 
 def evaluate(
@@ -73,30 +143,37 @@ def evaluate(
         progress: show a progress bar.
         keep: where what is finished is kept once a minute, and gone on from. It is yours to remove.
 
+    Returns:
+        The evidence of ``n_images`` images, in the data set's order.
+
     Raises:
-        ValueError: an unknown data set or split, fewer images than processes, fewer than 2 samples, or images of
-            another size than the model's.
+        ValueError: an unknown data set or split, more images than there are or fewer than processes, fewer than 2
+            samples, a negative seed, an unknown precision, images of another size than the model's, or what was kept
+            is damaged or of another version of the course.
         OSError: the data cannot be had.
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """
     images = images_for(model, datasets.load(data), split)
-    n_images = len(images) if n_images is None else n_images
+    n_samples, n_images = (
+        whole_number("the number of samples", n_samples),
+        len(images) if n_images is None else n_images,
+    )
     least = processes.count()
     if not least <= n_images <= len(images):
         raise ValueError(f"n_images must be between {least:,} and {len(images):,}; got {n_images:,}.")
     mine = processes.my_part(n_images)
-    run = _Evaluation(model, images[mine], mine.start, n_samples, seed, precision, keep)
+    part = _Part(model, images[mine], mine.start, n_samples, seed, precision, keep)
     silent = None if progress and processes.is_first() else True
     try:
-        with tqdm(total=len(run.images), initial=run.n_done, unit=" images", disable=silent) as bar:
-            while run.n_done < len(run.images):
-                bar.update(run.take_some())
-        return Evidence.joined(processes.gathered(run.found))
+        with tqdm(total=len(part.images), initial=part.found.n_done, unit=" images", disable=silent) as bar:
+            while part.found.n_done < len(part.images):
+                bar.update(part.take_some())
+        return Evidence.joined(processes.gathered(part.found.evidence()))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(run.interrupted()) from None
+        raise KeyboardInterrupt(part.interrupted()) from None
 
 
-class _Evaluation:
+class _Part:
     """One process's part of an evaluation under way: its images, and what has been found of the first of them."""
 
     def __init__(
@@ -113,10 +190,10 @@ class _Evaluation:
         self.n_samples, self.seed, self.precision = n_samples, seed, precision
         # Several times what the model takes at once, so that starting and stopping cost nothing.
         self.at_once = 10 * images_per_block(model, n_samples)
-        self.keep, self.n_done, self.saved_at = keep, 0, time.monotonic()
-        self.found: Evidence | None = None
+        self.keep, self.saved_at = keep, time.monotonic()
+        self.found = RunningEvidence(len(images), n_samples, model.data_dim)
         if keep is not None:
-            self.file = keep.path.with_name(f"{keep.path.name}-{first}")
+            self.file = keep.part(first)
             # Of other weights, images, draws or roundings it would not fit to the rest.
             self.key = [_sha256([*model.state_dict().values(), images]), first, n_samples, seed, precision]
             if self.file.is_file():
@@ -125,11 +202,10 @@ class _Evaluation:
     def take_some(self) -> int:
         """Evaluate the next images, and return how many they were."""
         started = time.monotonic()
-        some = self.images[self.n_done : self.n_done + self.at_once].to(next(self.model.parameters()).device)
-        number = self.first + self.n_done
-        self._add(
-            log_likelihood(self.model, some, self.n_samples, self.seed, precision=self.precision, first_image=number)
-        )
+        n_done = self.found.n_done
+        some = self.images[n_done : n_done + self.at_once].to(next(self.model.parameters()).device)
+        how: dict[str, Any] = {"precision": self.precision, "first_image": self.first + n_done, "progress": False}
+        self.found.add(log_likelihood(self.model, some, self.n_samples, self.seed, **how))
         if self.keep is not None:
             self.keep.seconds += time.monotonic() - started
             if time.monotonic() - self.saved_at > _SAVE_EVERY:
@@ -141,32 +217,24 @@ class _Evaluation:
 
     def interrupted(self) -> str:
         """Keep what is finished, and say how to go on."""
-        if self.keep is None or self.found is None:
+        if self.keep is None or not self.found.n_done:
             return ""
         try:
             self._save(self.keep)
         except OSError as error:
             return f"What was finished is lost: {error}"
         return (
-            f"{self.n_done:,} of {len(self.images):,} images are done and kept in {self.file}: the same again goes on."
+            f"{self.found.n_done:,} of {len(self.images):,} images are done and kept in {self.file}: the same again "
+            "goes on."
         )
 
-    def _add(self, part: Evidence) -> None:
-        if self.found is None:
-            n_kept = len(part.largest_log_weights)
-            self.found = Evidence.empty(len(self.images), n_kept, part.n_samples, part.data_dim)
-        self.found.fill(self.n_done, part)
-        self.n_done += len(part.per_image)
-
     def _save(self, keep: Kept) -> None:
-        assert self.found is not None
-        done = {name: tensor[..., : self.n_done] for name, tensor in self.found.tensors().items()}
-        save_state(self.file, done, {"key": self.key, "seconds": keep.seconds})
+        save_state(self.file, self.found.evidence().tensors(), {"key": self.key, "seconds": keep.seconds})
 
     def _restore(self, keep: Kept) -> None:
         tensors, progress = load_state(self.file)
         if progress["key"] == self.key:
-            self._add(Evidence(**tensors, n_samples=self.n_samples, data_dim=self.model.data_dim))
+            self.found.add(Evidence(**tensors, n_samples=self.n_samples, data_dim=self.model.data_dim))
             keep.seconds = progress["seconds"]
 
 
@@ -189,46 +257,33 @@ def images_for(model: LatentVariableModel, data: datasets.Dataset, split: str) -
     if model.levels == 2:
         images = datasets.fixed_binarization(images)
     elif model.levels != data.levels:
-        raise ValueError(f"the model is of {model.levels} levels and {data.name} has {data.levels}: choose other data.")
+        of = "real numbers" if model.levels is None else f"{model.levels} levels"
+        raise ValueError(f"the model is of {of} and {data.name} has {data.levels} levels: choose other data.")
     model.checked_images(images[:1].to(next(model.parameters()).device))
     return images
 
 
-def metrics(model: LatentVariableModel, evidence: Evidence) -> dict[str, Any]:
-    """The numbers for a card: nats per image, each with the standard error that the sampling of z leaves."""
-    elbo, elbo_error = evidence.mean_elbo
-    mean = evidence.mean
-    shared = {"n_samples": evidence.n_samples, "n_images": len(evidence.per_image)}
-    known_k = evidence.pareto_k[~torch.isnan(evidence.pareto_k)]
-    found = {
-        "elbo": {"value": elbo, "std_error": elbo_error, **shared},
-        "log_likelihood": {
-            "value": mean.value,
-            "std_error": mean.std_error,
-            "std_error_over_images": _known(evidence.std_error_over_images),
-            **shared,
-            "bits_per_dim": evidence.bits_per_dim,
-            f"share_of_images_with_pareto_k_above_{PARETO_K_LIMIT}": _known(
-                float((known_k > PARETO_K_LIMIT).double().mean())
-            ),
-        },
-    }
-    return found | ({"binarization_seed": datasets.BINARIZATION_SEED} if model.levels == 2 else {})
+def _found(model: LatentVariableModel, evidence: Evidence, precision: Precision, seconds: float) -> Evaluation:
+    """What a card says of an evaluation, with the standard errors that the sampling of z leaves."""
+    (elbo, elbo_error), mean = evidence.mean_elbo, evidence.mean
+    known_k = evidence.pareto_k[~evidence.pareto_k.isnan()]
+    sizes = {"n_samples": evidence.n_samples, "n_images": len(evidence.per_image)}
+    log_likelihood = LogLikelihood(
+        value=mean.value,
+        std_error=mean.std_error,
+        std_error_over_images=_known(evidence.std_error_over_images),
+        bits_per_dim=evidence.bits_per_dim,
+        share_of_high_pareto_k=_known(float((known_k > PARETO_K_LIMIT).double().mean())),
+        **sizes,
+    )
+    return Evaluation(
+        log_likelihood=log_likelihood,
+        elbo=Metric(value=elbo, std_error=elbo_error, **sizes),
+        binarization_seed=datasets.BINARIZATION_SEED if model.levels == 2 else None,
+        precision=precision,
+        seconds=round(seconds, 1),
+    )
 
 
 def _known(number: float) -> float | None:
-    """JSON has no nan."""
     return None if math.isnan(number) else number
-
-
-def with_new(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's metrics of a split with new ones.
-
-    In front stand those of the most images, and of them those of the most samples; the others are beside, each as
-    ``is_1000`` after its samples.
-    """
-    fewer = {name: one for name, one in before.items() if name.startswith("is_")}
-    front = {name: one for name, one in before.items() if name not in fewer}
-    by_samples = {one["log_likelihood"]["n_samples"]: one for one in (*fewer.values(), front, found) if one}
-    first = max(by_samples, key=lambda n: (by_samples[n]["log_likelihood"]["n_images"], n))
-    return {**by_samples[first], **{f"is_{n}": one for n, one in sorted(by_samples.items()) if n != first}}

@@ -1,115 +1,24 @@
-"""What can be trained: each preset is a model, the data it learns from, and how.
+"""What can be trained: the course's presets, and the models they build.
 
 ``python -m course_lib train --help`` prints them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib.checks import one_of, positive_number, whole_number
-from course_lib.vae import VAE, ImageVAE, LatentVariableModel, TwoLayerVAE
+from course_lib.training.preset import MODELS, Preset
+from course_lib.vae import LatentVariableModel
 from course_lib.vae.bounds import GRADIENTS
-from course_lib.vae.evidence import Precision
 
-__all__ = ["PRESETS", "Preset", "build_model", "flops_per_image", "preset_named", "summary"]
-
-_MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE, "ImageVAE": ImageVAE}
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One way to train one model.
-
-    Attributes:
-        name: what the command line and the checkpoint call it.
-        data: the data set; for a model of bits it is binarized anew each time it is used.
-        model: ``"VAE"``, ``"TwoLayerVAE"`` or ``"ImageVAE"``.
-        arguments: what the model's class is called with.
-        gradient: the estimator, one of `course_lib.vae.bounds.GRADIENTS`.
-        k: samples of z for each image in a training step.
-        batch_size: images in a training step, over all processes.
-        epochs: passes through the training images.
-        optimizer: ``"adam"`` or ``"adamax"``.
-        learning_rate: the optimizer's, at its highest.
-        schedule: ``"constant"``, or ``"cosine"`` for a decay to zero at the last step.
-        kl_warm_up: epochs during which the weight of log p(z) - log q(z|x) grows from near 0 to 1.
-        largest_gradient: longer gradients are cut to this length, which a flow may need now and then; 0 for no limit.
-        ema: decay of an exponential moving average of the weights, which is then what is evaluated; 0 for none.
-        precision: ``"bfloat16"`` for the matrix products of training (validation is in float32), or ``"float32"``.
-        stored: what the checkpoint keeps of each weight, ``"float32"`` or ``"float16"``, for half the size. Weights are
-            rounded before they are validated, so that what is measured is what is stored.
-        validate_every: epochs between two evaluations of the validation set; the best weights by it are kept.
-        validation_samples: samples of z for each validation image.
-        patience: validations without a new best after which training stops; 0 for never.
-        seed: of the initial weights and of every draw.
-    """
-
-    name: str
-    data: str
-    model: str = "VAE"
-    arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    gradient: str = "iwae"
-    k: int = 1
-    batch_size: int = 100
-    epochs: int = 100
-    optimizer: Literal["adam", "adamax"] = "adam"
-    learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "cosine"
-    kl_warm_up: int = 0
-    largest_gradient: float = 0.0
-    ema: float = 0.0
-    precision: Precision = "float32"
-    stored: Literal["float32", "float16"] = "float32"
-    validate_every: int = 1
-    validation_samples: int = 50
-    patience: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, allowed in {
-            "model": tuple(_MODELS),
-            "gradient": tuple(GRADIENTS),
-            "optimizer": ("adam", "adamax"),
-            "schedule": ("constant", "cosine"),
-            "precision": get_args(Precision),
-            "stored": ("float32", "float16"),
-        }.items():
-            one_of(name, getattr(self, name), allowed)
-        for name, least in {
-            "k": 1,
-            "batch_size": 1,
-            "epochs": 1,
-            "validate_every": 1,
-            "validation_samples": 2,
-            "kl_warm_up": 0,
-            "patience": 0,
-            "seed": 0,
-        }.items():
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
-        positive_number("learning_rate", self.learning_rate)
-        if not 0 <= self.largest_gradient < math.inf:
-            raise ValueError(f"largest_gradient must be at least 0 and finite; got {self.largest_gradient}.")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}.")
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, as JSON has them."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return json.loads(json.dumps(fields | {"arguments": dict(self.arguments)}))
-
+__all__ = ["PRESETS", "build_model", "flops_per_image", "preset_named", "summary"]
 
 _DIGITS = {"data_dim": 64, "hidden": [100, 100], "latent_dim": 8}
-# The networks of Burda et al. and their learning rate, which they let fall over 3,280 epochs in place of these few.
+# The networks of [Burda2016] and their learning rate, which they let fall over 3,280 epochs in place of these few.
 _MNIST: dict[str, Any] = {
     "data": "mnist",
     "epochs": 48,
@@ -235,12 +144,13 @@ def build_model(preset: str | Preset) -> LatentVariableModel:
     """A fresh model: the preset's architecture with the initial weights that its seed gives.
 
     Raises:
-        ValueError: there is no preset of that name.
+        ValueError: there is no preset of that name, or its arguments make no sense.
+        TypeError: its arguments are not those of its model.
     """
-    preset = preset_named(preset) if isinstance(preset, str) else preset
+    preset = preset if isinstance(preset, Preset) else preset_named(preset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        return _MODELS[preset.model](**preset.arguments)
+        return MODELS[preset.model](**preset.arguments)
 
 
 def flops_per_image(preset: str | Preset) -> float:
@@ -252,7 +162,7 @@ def flops_per_image(preset: str | Preset) -> float:
     Raises:
         ValueError: there is no preset of that name.
     """
-    preset = preset_named(preset) if isinstance(preset, str) else preset
+    preset = preset if isinstance(preset, Preset) else preset_named(preset)
     # On this device tensors have shapes and no numbers.
     model = build_model(preset).to("meta")
     images = torch.empty(2, model.data_dim, device="meta")

@@ -4,15 +4,19 @@ Start with `VAE` and its `log_weights(x, k)`; reduce them with `elbo` or `iwae_b
 as many as it takes. `LinearGaussianVAE` knows the exact answers.
 """
 
-from course_lib.vae.annealing import annealed_importance_sampling, bidirectional_bounds
+from course_lib.vae.annealing import Annealing, annealed_importance_sampling
 from course_lib.vae.bounds import elbo, iwae_bound
+from course_lib.vae.dense import VAE, TwoLayerVAE
 from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture
 from course_lib.vae.evidence import Evidence, log_likelihood
 from course_lib.vae.image_vae import ImageVAE
-from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE
+from course_lib.vae.linear_gaussian import LinearGaussianVAE
+from course_lib.vae.models import LatentVariableModel
+from course_lib.vae.sandwich import bidirectional_bounds
 
 __all__ = [
     "VAE",
+    "Annealing",
     "CategoricalLevels",
     "DiscretizedLogisticMixture",
     "Evidence",

@@ -1,9 +1,15 @@
 r"""Lower bounds on log p(x), and ways to estimate their gradients.
 
-`elbo` and `iwae_bound` reduce log-weights ``[k, batch]``. To train, one needs the gradient of their expectation, and
-there are several unbiased estimators of it, which differ in variance. Each is written here as a *surrogate*: a
-``[batch]`` tensor whose value is the bound and whose ``backward()`` gives the estimator, so that
-``(-surrogate.mean()).backward()`` is a training step. `GRADIENTS` names them for presets.
+`elbo` and `iwae_bound` reduce log-weights ``[k, batch]``, those of `LatentVariableModel.log_weights`. To train, one
+needs the gradient of their expectation, and there are several unbiased estimators of it, which differ in variance. Each
+is written here as a *surrogate*: a ``[batch]`` tensor whose value is the bound and whose ``backward()`` gives the
+estimator, so that ``(-surrogate.mean()).backward()`` is a training step. `GRADIENTS` names them for presets.
+
+Surrogates do not look at images, nor at log-weights: a look at every pixel would make a GPU wait for the CPU at each
+step. `LatentVariableModel.checked_images` is for images that may not be the model's.
+
+Those that differentiate a log-weight as it stands take it from `log_weights`. The others make the same one of z and
+log q(z|x), because they hold part of them fixed.
 """
 
 from __future__ import annotations
@@ -14,8 +20,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.vae.distributions import DiagonalGaussian
-from course_lib.vae.models import VAE, LatentVariableModel, LinearGaussianVAE, checked_n_samples
+from course_lib.vae.dense import VAE
+from course_lib.vae.distributions import DiagonalGaussian, checked_floating
+from course_lib.vae.linear_gaussian import LinearGaussianVAE
+from course_lib.vae.models import LatentVariableModel, checked_n_samples
 from course_lib.vae.noise import NoiseSource
 
 __all__ = [
@@ -42,9 +50,9 @@ def elbo(log_w: Tensor) -> Tensor:
         ``[batch]``, nats.
 
     Raises:
-        ValueError: there are no samples.
+        ValueError: there are no samples, or these are no floating-point numbers.
 
-    Source: Kingma and Welling 2014, equation 3.
+    Source: [Kingma2014], equation 3.
     """
     return _checked(log_w).mean(0)
 
@@ -59,9 +67,9 @@ def iwae_bound(log_w: Tensor) -> Tensor:
         ``[batch]``, nats.
 
     Raises:
-        ValueError: there are no samples.
+        ValueError: there are no samples, or these are no floating-point numbers.
 
-    Source: Burda et al. 2016, equation 8.
+    Source: [Burda2016], equation 8.
     """
     log_w = _checked(log_w)
     return torch.logsumexp(log_w, 0) - math.log(log_w.shape[0])
@@ -70,26 +78,33 @@ def iwae_bound(log_w: Tensor) -> Tensor:
 def elbo_closed_form(model: VAE | LinearGaussianVAE, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The ELBO with KL(q || p) in closed form, so that only E[log p(x|z)] is sampled; ``[batch]``, nats.
 
-    For models with the prior N(0, I) and a diagonal Gaussian q.
+    For models with the prior N(0, I) and a diagonal Gaussian q: `VAE` and `LinearGaussianVAE`.
 
     Raises:
-        ValueError: q is no diagonal Gaussian, or the prior may not be N(0, I).
+        ValueError: ``k`` is no whole number of at least 1, or the model is another.
 
-    Source: Kingma and Welling 2014, equation 10 ("version B").
+    Source: [Kingma2014], equation 10 ("version B").
     """
+    k = checked_n_samples(k)
     q = model.posterior(x)
     if not (isinstance(model, VAE | LinearGaussianVAE) and isinstance(q, DiagonalGaussian)):
-        raise ValueError(f"the KL divergence of a {type(model).__name__}'s q has no closed form; use pathwise.")
-    z = q.rsample(checked_n_samples(k), generator)
+        raise ValueError(
+            f"the KL divergence is in closed form for a VAE or a LinearGaussianVAE, not for a {type(model).__name__}; "
+            "use pathwise."
+        )
+    z = q.rsample(k, generator)
     return model.log_conditional(x, z).mean(0) - q.kl_from_standard_normal()
 
 
 def pathwise(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The ELBO, differentiated through the draws z = mean + std * noise: the reparameterization trick.
 
-    Source: Kingma and Welling 2014, section 2.4.
+    Raises:
+        ValueError: ``k`` is no whole number of at least 1.
+
+    Source: [Kingma2014], section 2.4.
     """
-    return elbo(_log_weights(model, x, k, generator))
+    return elbo(model.log_weights(x, k, generator, check=False))
 
 
 def score_function(
@@ -110,18 +125,19 @@ def score_function(
         baseline: subtract from each sample's signal the mean of the other samples', which changes no expectation.
 
     Raises:
-        ValueError: ``k`` is below 1, or below 2 with a baseline.
+        ValueError: ``k`` is no whole number of at least 1, or of at least 2 with a baseline.
 
-    Source: Williams 1992; the baseline from Mnih and Rezende 2016, section 2.4.
+    Source: [Williams1992]; the baseline from [Mnih2016], section 2.4.
     """
+    k = checked_n_samples(k)
+    if baseline and k < 2:
+        raise ValueError("a baseline made of the other samples needs at least 2 samples; got k = 1.")
     q = model.posterior(x)
-    z = q.rsample(checked_n_samples(k), generator).detach()
+    z = q.rsample(k, generator).detach()
     log_p, log_q = model.log_joint(x, z), q.log_prob(z)
     signal = (log_p - log_q).detach()
     value = elbo(signal)
     if baseline:
-        if k < 2:
-            raise ValueError("a baseline made of the other samples needs at least 2 samples; got k = 1.")
         signal = (signal - signal.mean(0)) * k / (k - 1)
     return _with_value((log_p + signal * log_q).mean(0), value)
 
@@ -129,7 +145,10 @@ def score_function(
 def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The pathwise gradient of the ELBO less a part whose expectation is zero: exact once q is the posterior.
 
-    Source: Roeder, Wu and Duvenaud 2017, section 3.
+    Raises:
+        ValueError: ``k`` is no whole number of at least 1.
+
+    Source: [Roeder2017], section 3.
     """
     q = model.posterior(x)
     z = q.rsample(checked_n_samples(k), generator)
@@ -137,16 +156,23 @@ def sticking_the_landing(model: LatentVariableModel, x: Tensor, k: int, generato
 
 
 def iwae_autograd(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
-    """The IWAE bound, left to automatic differentiation."""
-    return iwae_bound(_log_weights(model, x, k, generator))
+    """The IWAE bound, left to automatic differentiation.
+
+    Raises:
+        ValueError: ``k`` is no whole number of at least 1.
+    """
+    return iwae_bound(model.log_weights(x, k, generator, check=False))
 
 
 def iwae_weighted(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
     """The IWAE bound's gradient written out: log-weight gradients, averaged with the normalized weights held fixed.
 
-    Source: Burda et al. 2016, equation 14. The same numbers as `iwae_autograd`.
+    Raises:
+        ValueError: ``k`` is no whole number of at least 1.
+
+    Source: [Burda2016], equation 14. The same numbers as `iwae_autograd`.
     """
-    log_w = _log_weights(model, x, k, generator)
+    log_w = model.log_weights(x, k, generator, check=False)
     return _with_value((_normalized(log_w) * log_w).sum(0), iwae_bound(log_w))
 
 
@@ -155,7 +181,10 @@ def doubly_reparameterized(model: LatentVariableModel, x: Tensor, k: int, genera
 
     The decoder keeps its ordinary gradient. The encoder's reaches it through z alone, with squared weights.
 
-    Source: Tucker, Lawson, Gu and Maddison 2019, equation 7.
+    Raises:
+        ValueError: ``k`` is no whole number of at least 1.
+
+    Source: [Tucker2019], equation 7.
     """
     q = model.posterior(x)
     z = q.rsample(checked_n_samples(k), generator)
@@ -177,13 +206,6 @@ GRADIENTS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _log_weights(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource) -> Tensor:
-    # Not the model's own log_weights: its look at every pixel would make a GPU wait for the CPU at each step.
-    q = model.posterior(x)
-    z, log_q = q.rsample_and_log_prob(checked_n_samples(k), generator)
-    return model.log_joint(x, z) - log_q
-
-
 def _normalized(log_w: Tensor) -> Tensor:
     return torch.softmax(log_w.detach(), 0)
 
@@ -194,6 +216,7 @@ def _with_value(surrogate: Tensor, value: Tensor) -> Tensor:
 
 
 def _checked(log_w: Tensor) -> Tensor:
+    log_w = checked_floating("log-weights", log_w)
     if log_w.ndim < 1 or not log_w.shape[0]:
         raise ValueError(f"log-weights must have shape [k, batch] with k at least 1; got {list(log_w.shape)}.")
     return log_w

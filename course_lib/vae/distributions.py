@@ -1,11 +1,10 @@
 """What the models of half two are made of: a Gaussian over z, and three ways to give an image a probability.
 
 - Bits, `bernoulli_log_prob`: the binarized images of notebooks 03 and 04.
-- Levels, for the grey and colour images of notebook 05: `DiscretizedLogisticMixture`, a few logistic densities cut
-  into one bin for each level, and `CategoricalLevels`, a free probability for each. Both are probabilities of whole
-  numbers, so that their log is at most zero and can be compared between models. A density of intensities cannot: it
-  changes with their unit (Theis, van den Oord and Bethge 2016, "A note on the evaluation of generative models",
-  section 3.1). `checked_levels` says whether images are levels at all.
+- Levels, for the grey and colour images of notebook 05: `DiscretizedLogisticMixture`, a few logistic densities cut into
+  one bin for each level, and `CategoricalLevels`, a free probability for each. Both are probabilities of whole numbers,
+  so that their log is at most zero and can be compared between models. A density of intensities cannot: it changes with
+  their unit ([Theis2016], section 3.1). `checked_levels` says whether images are levels at all.
 
 torch.distributions has the first two. They are written out because every line of them is a line of the bounds that the
 course derives, and because its Bernoulli would hold `[k, batch, pixels]` several times over.
@@ -15,13 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from course_lib.checks import whole_number
-from course_lib.vae.noise import NoiseSource, normal
+from course_lib.vae.noise import NoiseSource, checked_generator, normal
 
 __all__ = [
     "BernoulliPixels",
@@ -29,6 +29,7 @@ __all__ = [
     "DiagonalGaussian",
     "DiscretizedLogisticMixture",
     "bernoulli_log_prob",
+    "checked_floating",
     "checked_levels",
     "standard_normal_log_prob",
 ]
@@ -59,7 +60,7 @@ class DiagonalGaussian:
         Raises:
             ValueError: there are not as many generators as images.
 
-        Source: Kingma and Welling 2014, section 2.4.
+        Source: [Kingma2014], section 2.4.
         """
         return self.mean + self.std * normal((k, *self.mean.shape), generator, self.mean.device, self.mean.dtype)
 
@@ -78,7 +79,7 @@ class DiagonalGaussian:
         return DiagonalGaussian(self.mean.detach(), self.std.detach())
 
     def kl_from_standard_normal(self) -> Tensor:
-        """KL(q || N(0, I)) in nats, in closed form. Source: Kingma and Welling 2014, appendix B."""
+        """KL(q || N(0, I)) in nats, in closed form. Source: [Kingma2014], appendix B."""
         return 0.5 * (self.mean**2 + self.std**2 - 1 - 2 * self.std.log()).sum(-1)
 
 
@@ -132,8 +133,13 @@ class BernoulliPixels:
         return x * self.logits - functional.softplus(self.logits)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw zeros and ones, the shape of the logits."""
+        """Draw zeros and ones, the shape of the logits.
+
+        Raises:
+            ValueError: ``generator`` is no torch.Generator, or on another device.
+        """
         shape, device, dtype = self.logits.shape, self.logits.device, self.logits.dtype
+        generator = checked_generator(generator, device)
         return (torch.rand(shape, generator=generator, device=device, dtype=dtype) < self.mean).to(dtype)
 
 
@@ -163,9 +169,10 @@ class DiscretizedLogisticMixture:
         levels: how many values an intensity can have.
 
     Raises:
-        ValueError: the shapes differ, there is no component, or ``levels`` is not a whole number of at least 2.
+        ValueError: a parameter is no tensor of floating-point numbers, the shapes differ, there is no component, or
+            ``levels`` is not a whole number of at least 2.
 
-    Source: Salimans, Karpathy, Chen and Kingma 2017 (PixelCNN++), section 2.1.
+    Source: [Salimans2017] (PixelCNN++), section 2.1.
     """
 
     logits: Tensor
@@ -174,7 +181,9 @@ class DiscretizedLogisticMixture:
     levels: int = 256
 
     def __post_init__(self) -> None:
-        whole_number("levels", self.levels, least=2)
+        object.__setattr__(self, "levels", whole_number("levels", self.levels, least=2))
+        for name in ("logits", "means", "log_scales"):
+            checked_floating(name, getattr(self, name))
         shapes = [list(each.shape) for each in (self.logits, self.means, self.log_scales)]
         if shapes.count(shapes[0]) < 3 or not shapes[0] or not shapes[0][-1]:
             raise ValueError(
@@ -191,7 +200,7 @@ class DiscretizedLogisticMixture:
             x: level / (levels - 1), of the parameters' shape without components, or one that broadcasts with it.
 
         Raises:
-            ValueError: the shapes disagree.
+            ValueError: ``x`` is no tensor of floating-point numbers, or the shapes disagree.
         """
         _checked_broadcast(x, self.logits)
         logits, centres, width = self._in_levels()
@@ -216,6 +225,9 @@ class DiscretizedLogisticMixture:
         """Draw an intensity from each mixture, ``[...]``: a component, a point of it, and the level whose bin it is in.
 
         No gradient flows through draws.
+
+        Raises:
+            ValueError: ``generator`` is no torch.Generator, or on another device.
         """
         logits, centres, width = self._in_levels()
         component = _drawn_category(logits, generator).unsqueeze(-1)
@@ -255,14 +267,15 @@ class CategoricalLevels:
         logits: unnormalized log-probabilities of the levels, darkest first, ``[..., levels]``.
 
     Raises:
-        ValueError: there are fewer than two levels.
+        ValueError: the logits are no tensor of floating-point numbers, or there are fewer than two levels.
 
-    Source: van den Oord, Kalchbrenner and Kavukcuoglu 2016 (PixelRNN), section "Pixels as discrete variables".
+    Source: [Oord2016] (PixelRNN), section "Pixels as discrete variables".
     """
 
     logits: Tensor
 
     def __post_init__(self) -> None:
+        checked_floating("logits", self.logits)
         if not self.logits.ndim or self.levels < 2:
             raise ValueError(
                 f"logits must have at least two levels on their last axis; got shape {list(self.logits.shape)}."
@@ -280,7 +293,7 @@ class CategoricalLevels:
             x: level / (levels - 1), of the shape of the logits without levels, or one that broadcasts with it.
 
         Raises:
-            ValueError: the shapes disagree.
+            ValueError: ``x`` is no tensor of floating-point numbers, or the shapes disagree.
         """
         shape = _checked_broadcast(x, self.logits)
         level = _level(x, self.levels).long().expand(shape).unsqueeze(-1)
@@ -292,7 +305,11 @@ class CategoricalLevels:
 
     @torch.no_grad()
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw an intensity from each distribution, ``[...]``. No gradient flows through draws."""
+        """Draw an intensity from each distribution, ``[...]``. No gradient flows through draws.
+
+        Raises:
+            ValueError: ``generator`` is no torch.Generator, or on another device.
+        """
         logits = _at_least_single(self.logits)
         return _drawn_category(logits, generator).to(logits.dtype) / (self.levels - 1)
 
@@ -303,6 +320,18 @@ class CategoricalLevels:
         return logits.softmax(-1) @ torch.linspace(0, 1, self.levels, device=logits.device, dtype=logits.dtype)
 
 
+def checked_floating(name: str, value: Any) -> Tensor:
+    """``value``.
+
+    Raises:
+        ValueError: it is no tensor of floating-point numbers.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        kind = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"{name} must be a tensor of floating-point numbers; got {kind}.")
+    return value
+
+
 def checked_levels(x: Tensor, levels: int) -> Tensor:
     """``x`` if each of its intensities is one of the ``levels``: level / (levels - 1), up to rounding.
 
@@ -311,9 +340,11 @@ def checked_levels(x: Tensor, levels: int) -> Tensor:
         levels: how many values an intensity can have.
 
     Raises:
-        ValueError: some intensity is none of them, or ``levels`` is not a whole number of at least 2.
+        ValueError: ``x`` is no tensor of floating-point numbers, some intensity is none of the levels, or ``levels`` is
+            not a whole number of at least 2.
     """
     last = whole_number("levels", levels, least=2) - 1
+    checked_floating("intensities", x)
     found = _at_least_single(x) * last
     # Eight roundings of single precision. nan fails every comparison, so the question is whether all is well.
     is_level = ((found - found.round()).abs() <= levels * 2.0**-20) & (found.round() >= 0) & (found.round() <= last)
@@ -330,6 +361,7 @@ def checked_levels(x: Tensor, levels: int) -> Tensor:
 
 def _checked_broadcast(x: Tensor, parameters: Tensor) -> torch.Size:
     """The shape that intensities and ``parameters``, but for their last axis, have together."""
+    checked_floating("x", x)
     try:
         return torch.broadcast_shapes(x.shape, parameters.shape[:-1])
     except RuntimeError as error:
@@ -353,7 +385,7 @@ def _all_levels(levels: int, parameters: Tensor) -> Tensor:
 def _drawn_category(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw an index of the last axis for each row of ``logits``."""
     rows = logits.softmax(-1).reshape(-1, logits.shape[-1])
-    return torch.multinomial(rows, 1, generator=generator).reshape(logits.shape[:-1])
+    return torch.multinomial(rows, 1, generator=checked_generator(generator, logits.device)).reshape(logits.shape[:-1])
 
 
 def _at_least_single(x: Tensor) -> Tensor:

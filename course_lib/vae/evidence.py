@@ -8,21 +8,22 @@ This is the IWAE bound with as many samples as it takes, streamed: memory does n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from course_lib.checks import one_of, whole_number
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
-from course_lib.vae.models import LatentVariableModel, checked_n_samples
-from course_lib.vae.noise import Purpose, keyed
-from course_lib.vae.proposals import Proposal, encoder
+from course_lib.vae.models import LatentVariableModel, check_model, checked_n_samples, refuse_log_weights
+from course_lib.vae.noise import Purpose, image_numbers, keyed
+from course_lib.vae.proposals import Proposal, drawn, encoder, proposed
 
-__all__ = ["Evidence", "Precision", "log_likelihood"]
+__all__ = ["Evidence", "Precision", "RunningEvidence", "images_per_block", "log_likelihood"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -30,6 +31,12 @@ Precision = Literal["float32", "bfloat16"]
 _SAMPLES_AT_ONCE = 1_000
 # Numbers that a decoder has in use at once: what stays near a processor's cache, and what most GPUs have room for.
 _NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 3_200_000, 200_000_000
+# For a gradient every layer keeps its values: up to eight times as many, counted for the course's checkpoints.
+_KEPT_FOR_A_GRADIENT = 8
+# Of one image, on one core, 784-200-200-50 takes a quarter of an hour for so many, and a small ResNet half a day.
+_MOST_SAMPLES = 10**8
+# A progress bar appears when a run takes longer than this.
+_PATIENCE_SECONDS = 2.0
 # The fields of `Evidence` whose last axis is the image.
 _PER_IMAGE = ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
 
@@ -49,6 +56,8 @@ class Evidence:
         largest_log_weights: what k-hat looks at, ``[m, batch]``.
         n_samples: draws of z for each image.
         data_dim: numbers in an image.
+
+    Its tensors are to be read: what is written into them reaches only what has not been computed from them yet.
     """
 
     per_image: Tensor
@@ -112,27 +121,114 @@ class Evidence:
 
     __repr__ = __str__
 
-    @staticmethod
-    def empty(n_images: int, n_kept: int, n_samples: int, data_dim: int) -> Evidence:
-        """Room for the results of ``n_images``, and for ``n_kept`` log-weights of each."""
-        room = {name: torch.empty(n_images, dtype=torch.float64) for name in _PER_IMAGE}
-        room["largest_log_weights"] = torch.empty(n_kept, n_images, dtype=torch.float64)
-        return Evidence(**room, n_samples=n_samples, data_dim=data_dim)
-
-    def fill(self, start: int, part: Evidence) -> None:
-        """Put the results of some images in their place, the first of them at ``start``."""
-        for name, tensor in self.tensors().items():
-            tensor[..., start : start + len(part.per_image)] = getattr(part, name)
-
     def tensors(self) -> dict[str, Tensor]:
         """What there is of each image; it is the last axis of every tensor."""
         return {name: getattr(self, name) for name in _PER_IMAGE}
 
     @staticmethod
-    def joined(parts: list[Evidence]) -> Evidence:
-        """Several batches as one."""
+    def from_log_weights(log_w: Tensor, data_dim: int) -> Evidence:
+        """Reduce log-weights ``[n_samples, batch]`` in nats, at least two for each image.
+
+        Where one of an image's is ``nan`` or ``inf``, or all are ``-inf``, its ``per_image`` is ``nan``.
+        """
+        n_samples, batch = log_w.shape
+        weights = _RunningWeights(n_samples, batch, log_w.device)
+        weights.add(log_w)
+        return weights.evidence(data_dim)
+
+    @staticmethod
+    def joined(parts: Sequence[Evidence]) -> Evidence:
+        """Several batches, at least one, as one."""
         joint = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in _PER_IMAGE}
         return Evidence(**joint, n_samples=parts[0].n_samples, data_dim=parts[0].data_dim)
+
+
+class RunningEvidence:
+    """The `Evidence` of image after image, with room for all of them from the start.
+
+    Pieces of it, kept between the much larger arrays of the computation, would leave holes in memory that those no
+    longer fit into.
+    """
+
+    def __init__(self, n_images: int, n_samples: int, data_dim: int) -> None:
+        """Make room for ``n_images``, each with ``n_samples`` draws of z and ``data_dim`` numbers."""
+        self.n_done, self._n_samples, self._data_dim = 0, checked_n_samples(n_samples), data_dim
+        self._room = {name: torch.empty(n_images, dtype=torch.float64) for name in _PER_IMAGE}
+        self._room["largest_log_weights"] = torch.empty(_n_kept(self._n_samples), n_images, dtype=torch.float64)
+
+    def add(self, part: Evidence) -> None:
+        """Put the results of the next images in their place.
+
+        Raises:
+            ValueError: they are more than there is room for, or of another number of draws.
+        """
+        end, n_images = self.n_done + len(part.per_image), len(self._room["per_image"])
+        if end > n_images or part.n_samples != self._n_samples:
+            raise ValueError(
+                f"there is room for {n_images:,} images of {self._n_samples:,} samples; got image number {end:,} "
+                f"with {part.n_samples:,} samples."
+            )
+        for name, tensor in part.tensors().items():
+            self._room[name][..., self.n_done : end] = tensor
+        self.n_done = end
+
+    def evidence(self) -> Evidence:
+        """Of the images added so far. What is added later does not change it: it stands beside it in memory."""
+        done = {name: tensor[..., : self.n_done] for name, tensor in self._room.items()}
+        return Evidence(**done, n_samples=self._n_samples, data_dim=self._data_dim)
+
+
+class _RunningWeights:
+    """What there is to keep of log-weights ``[k, batch]``, piece after piece: sums, and the largest of each image."""
+
+    def __init__(self, n_samples: int, batch: int, device: torch.device) -> None:
+        self._n, self._n_kept = n_samples, _n_kept(n_samples)
+        # Sums of weights relative to the largest so far, for each image.
+        self._shift = to_float64(torch.full((batch,), -math.inf, device=device))
+        self._total, self._squares, self._log_total, self._log_squares = self._shift.new_zeros((4, batch))
+        # What logarithms are taken relative to, so that their variance keeps its digits.
+        self._middle = self._shift.new_zeros(batch)
+        self._largest = self._shift.new_empty((0, batch))
+
+    def add(self, log_w: Tensor) -> None:
+        log_w = to_float64(log_w)
+        if not len(self._largest):
+            # A weight of zero has the logarithm -inf, relative to which nothing can be taken.
+            mean = log_w.mean(0)
+            self._middle = torch.where(mean.isfinite(), mean, 0.0)
+        shift = torch.maximum(self._shift, log_w.amax(0))
+        w = (log_w - shift).exp()
+        shrink = (self._shift - shift).exp()
+        self._total = self._total * shrink + w.sum(0)
+        self._squares = self._squares * shrink**2 + (w * w).sum(0)
+        self._log_total = self._log_total + (log_w - self._middle).sum(0)
+        self._log_squares = self._log_squares + ((log_w - self._middle) ** 2).sum(0)
+        self._shift = shift
+        both = torch.cat([self._largest, log_w])
+        self._largest = both.topk(self._n_kept, dim=0, sorted=False).values if len(both) > self._n_kept else both
+
+    def evidence(self, data_dim: int) -> Evidence:
+        """What they say of log p(x).
+
+        Source: [Owen2013], section 2.7, for the error of a logarithm.
+        """
+        n, log_mean = self._n, self._log_total / self._n
+        relative_variance = (self._squares / self._total**2 - 1 / n).clamp(min=0) * n / (n - 1)
+        return Evidence(
+            per_image=(self._shift + self._total.log() - math.log(n)).cpu(),
+            std_error=relative_variance.sqrt().cpu(),
+            elbo=(self._middle + log_mean).cpu(),
+            elbo_std_error=((self._log_squares / n - log_mean**2).clamp(min=0) / (n - 1)).sqrt().cpu(),
+            ess=(self._total**2 / self._squares).cpu(),
+            largest_log_weights=self._largest.cpu(),
+            n_samples=n,
+            data_dim=data_dim,
+        )
+
+
+def _n_kept(n_samples: int) -> int:
+    """How many log-weights of an image are kept: as many as k-hat looks at."""
+    return min(tail_length(n_samples), n_samples)
 
 
 def log_likelihood(
@@ -144,7 +240,7 @@ def log_likelihood(
     proposal: Proposal = encoder,
     precision: Precision = "float32",
     first_image: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Evidence:
     """Estimate log p(x) of each image by importance sampling, from the encoder's q(z|x) unless told otherwise.
 
@@ -153,52 +249,42 @@ def log_likelihood(
     Args:
         model: in eval mode if it has batch norm.
         x: images, ``[batch, ...]``.
-        n_samples: draws of z for each image; 2 at least, for an error.
+        n_samples: draws of z for each image, from 2, without which there is no error, to 100 million.
         seed: of the draws, at least 0.
         proposal: where z is drawn; see `course_lib.vae.proposals`.
-        precision: of the matrix products in p(x, z). ``"bfloat16"`` is faster on processors that are made for it; z,
-            q(z|x) and all sums keep their precision. Its rounding acts as noise in log p(x, z).
+        precision: of the matrix products in p(x, z). ``"float32"`` leaves them in the precision of the model's
+            parameters, which is double if the model is. ``"bfloat16"`` rounds those of a model in single precision,
+            and is faster on processors that are made for it; z, q(z|x) and all sums keep their precision. Its
+            rounding acts as noise in log p(x, z). A model in double precision it leaves alone.
         first_image: the number that ``x[0]`` has among all images, for a part of a data set.
-        progress: show a progress bar.
+        progress: show a bar where it takes more than a few seconds.
 
     Raises:
-        ValueError: ``n_samples`` below 2, a negative seed, an unknown precision, ``x`` no batch of images for this
-            model, or the model's weights are not finite.
+        ValueError: an argument out of range, ``x`` no batch of images for this model, a proposal that does not give
+            draws of its z, or log-weights that are not finite.
 
-    Source: Burda et al. 2016, section 5; Owen, section 9.2, for the error.
+    Source: [Burda2016], section 5; [Owen2013], section 9.2, for the error.
     """
-    if checked_n_samples(n_samples) < 2:
+    check_model(model)
+    n_samples, seed = checked_n_samples(n_samples), whole_number("seed", seed, least=0)
+    if n_samples < 2:
         raise ValueError("an error needs at least 2 samples; got n_samples = 1.")
-    for name, number in {"seed": seed, "first_image": first_image}.items():
-        whole_number(name, number, least=0)
+    if n_samples > _MOST_SAMPLES:
+        raise ValueError(
+            f"n_samples must be at most {_MOST_SAMPLES:,}, which can take hours for one image; got {n_samples:,}. A "
+            "better proposal (course_lib.vae.proposals) or annealed_importance_sampling gets further than more draws."
+        )
     one_of("precision", precision, get_args(Precision))
     x = model.checked_images(x)
+    numbers = image_numbers(first_image, len(x))
     block = images_per_block(model, n_samples)
-    # All of the result at once: pieces of it, kept between the blocks' much larger arrays, would leave holes in memory
-    # that those no longer fit into.
-    whole = Evidence.empty(len(x), min(tail_length(n_samples), n_samples), n_samples, x.shape[1])
-    with torch.inference_mode(), tqdm(total=len(x), unit=" images", disable=None if progress else True) as bar:
+    found = RunningEvidence(len(x), n_samples, x.shape[1])
+    with torch.inference_mode(), patient_bar(len(x) * n_samples, " draws", progress) as bar:
         for start in range(0, len(x), block):
             images = x[start : start + block]
-            whole.fill(start, _evidence(model, images, proposal, precision, n_samples, seed, first_image + start))
-            bar.update(len(images))
-    return whole
-
-
-def images_per_block(model: LatentVariableModel, n_samples: int) -> int:
-    """How many images `log_likelihood` takes at once, for the sake of memory."""
-    return max(1, _rows_at_once(model) // min(checked_n_samples(n_samples), _SAMPLES_AT_ONCE))
-
-
-def _rows_at_once(model: LatentVariableModel) -> int:
-    """How many z are decoded at once."""
-    device = next(model.parameters()).device
-    numbers = _NUMBERS_ON_CPU if device.type == "cpu" else _NUMBERS_ELSEWHERE
-    if device.type == "cuda":
-        # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
-    return max(1, numbers // model.floats_per_draw)
+            generators = [keyed(x.device, Purpose.EVIDENCE, seed, n) for n in numbers[start : start + block]]
+            found.add(_evidence(model, images, proposal, precision, n_samples, generators, bar.update))
+    return found.evidence()
 
 
 def _evidence(
@@ -207,47 +293,47 @@ def _evidence(
     proposal: Proposal,
     precision: Precision,
     n_samples: int,
-    seed: int,
-    first_image: int,
+    generators: list[torch.Generator],
+    advance: Callable[[int], object],
 ) -> Evidence:
-    q, rows = proposal(model, x), _rows_at_once(model)
-    generators = [keyed(x.device, Purpose.EVIDENCE, seed, first_image + image) for image in range(len(x))]
-    n_kept = min(tail_length(n_samples), n_samples)
-    # Sums of weights relative to the largest so far, for each image.
-    shift = to_float64(torch.full_like(x[:, 0], -math.inf))
-    total, squares, log_total, log_squares = torch.zeros((4, len(x)), dtype=torch.float64, device=shift.device)
-    largest = torch.empty((0, len(x)), dtype=torch.float64, device=shift.device)
+    q, rows = proposed(proposal, model, x), draws_per_block(model)
+    weights = _RunningWeights(n_samples, len(x), x.device)
     for start in range(0, n_samples, _SAMPLES_AT_ONCE):
-        z, log_q = q.rsample_and_log_prob(min(_SAMPLES_AT_ONCE, n_samples - start), generators)
+        k = min(_SAMPLES_AT_ONCE, n_samples - start)
+        z, log_q = drawn(q, model, x, k, generators)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
-        log_w = to_float64(log_p - log_q)
-        if not start:
-            first = log_w.mean(0)
-        new_shift = torch.maximum(shift, log_w.amax(0))
-        w = (log_w - new_shift).exp()
-        shrink = (shift - new_shift).exp()
-        total = total * shrink + w.sum(0)
-        squares = squares * shrink**2 + (w * w).sum(0)
-        log_total += (log_w - first).sum(0)
-        log_squares += ((log_w - first) ** 2).sum(0)
-        shift = new_shift
-        both = torch.cat([largest, log_w])
-        largest = both.topk(n_kept, dim=0, sorted=False).values if len(both) > n_kept else both
-    if not bool(total.isfinite().all()):
-        raise ValueError("log-weights are not finite: the model's weights are damaged, or its training diverged.")
-    n = n_samples
-    log_mean = log_total / n
-    return Evidence(
-        per_image=(shift + total.log() - math.log(n)).cpu(),
-        std_error=((squares / total**2 - 1 / n).clamp(min=0) * n / (n - 1)).sqrt().cpu(),
-        elbo=(first + log_mean).cpu(),
-        elbo_std_error=((log_squares / n - log_mean**2).clamp(min=0) / (n - 1)).sqrt().cpu(),
-        ess=(total**2 / squares).cpu(),
-        largest_log_weights=largest.cpu(),
-        n_samples=n,
-        data_dim=x.shape[1],
-    )
+        weights.add(log_p - log_q)
+        advance(k * len(x))
+    found = weights.evidence(x.shape[1])
+    if not bool(found.per_image.isfinite().all()):
+        refuse_log_weights(model)
+    return found
+
+
+def patient_bar(total: int, unit: str, progress: bool) -> tqdm:
+    """A progress bar for what may take longer than one waits without a word."""
+    # Not ``disable=not progress``: False would overrule TQDM_DISABLE.
+    silent = {} if progress else {"disable": True}
+    return tqdm(total=total, unit=unit, unit_scale=True, delay=_PATIENCE_SECONDS, leave=False, **silent)
+
+
+def images_per_block(model: LatentVariableModel, n_samples: int) -> int:
+    """How many images `log_likelihood` takes at once, for the sake of memory."""
+    return max(1, draws_per_block(model) // min(checked_n_samples(n_samples), _SAMPLES_AT_ONCE))
+
+
+def draws_per_block(model: LatentVariableModel, *, with_gradient: bool = False) -> int:
+    """How many z go through the decoder at once: on a CPU what is fast, gradient or not, and elsewhere what fits."""
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        return max(1, _NUMBERS_ON_CPU // model.floats_per_draw)
+    numbers = _NUMBERS_ELSEWHERE
+    if device.type == "cuda":
+        # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
+    return max(1, numbers // (model.floats_per_draw * (_KEPT_FOR_A_GRADIENT if with_gradient else 1)))
 
 
 def to_float64(value: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class _Steps(nn.ModuleList):
     """Several steps, which take the numbers forwards and backwards in turn."""
 
     def __init__(self, latent_dim: int, context_dim: int, n_layers: int, width: int) -> None:
-        _check_sizes(latent_dim, n_layers, width)
+        latent_dim, n_layers, width = _checked_sizes(latent_dim, n_layers, width)
         super().__init__(_Step(latent_dim, context_dim, width, backwards=bool(i % 2)) for i in range(n_layers))
 
     def forward(self, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,7 @@ class InverseAutoregressiveFlow(nn.Module):
 
     It starts as the Gaussian it is given.
 
-    Source: Kingma et al. 2016, section 3 (with scales as in Papamakarios et al. 2017, in place of gates).
+    Source: [Kingma2016], section 3 (with scales as in [Papamakarios2017], in place of gates).
     """
 
     def __init__(self, latent_dim: int, context_dim: int, n_layers: int, width: int) -> None:
@@ -154,8 +154,7 @@ class InverseAutoregressiveFlow(nn.Module):
             ValueError: a size is no whole number of at least 1, ``latent_dim`` is 1, or ``width`` below ``latent_dim``.
         """
         super().__init__()
-        whole_number("context_dim", context_dim)
-        self.steps = _Steps(latent_dim, context_dim, n_layers, width)
+        self.steps = _Steps(latent_dim, whole_number("context_dim", context_dim), n_layers, width)
 
     def forward(self, base: DiagonalGaussian, context: Tensor) -> FlowPosterior:
         """q(z|x) of images for which the encoder gives ``base`` and ``context`` ``[batch, context_dim]``."""
@@ -165,7 +164,7 @@ class InverseAutoregressiveFlow(nn.Module):
 class FlowPrior(nn.Module):
     """A prior that learns its shape. It starts as the standard normal.
 
-    Source: Papamakarios et al. 2017, section 3; as a prior, Chen et al. 2017 (Variational lossy autoencoder).
+    Source: [Papamakarios2017], section 3; as a prior, [Chen2017].
     """
 
     def __init__(self, latent_dim: int, n_layers: int, width: int) -> None:
@@ -180,8 +179,8 @@ class FlowPrior(nn.Module):
             ValueError: a size is no whole number of at least 1, ``latent_dim`` is 1, or ``width`` below ``latent_dim``.
         """
         super().__init__()
-        self.latent_dim = latent_dim
         self.steps = _Steps(latent_dim, 0, n_layers, width)
+        self.latent_dim = int(latent_dim)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, ``[...]``, of ``z`` ``[..., latent_dim]``: one pass for each step."""
@@ -189,14 +188,19 @@ class FlowPrior(nn.Module):
         return standard_normal_log_prob(noise) + log_determinant
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers."""
+        """Draw ``[n, latent_dim]``. It takes as many passes for each step as z has numbers.
+
+        Raises:
+            ValueError: ``n`` is no whole number of at least 1, or ``generator`` is no torch.Generator, or on another
+                device.
+        """
         z, _ = self.steps(standard_normal(self, n, self.latent_dim, generator), inverse=True)
         return z
 
 
-def _check_sizes(latent_dim: int, n_layers: int, width: int) -> None:
-    for name, size in {"latent_dim": latent_dim, "n_layers": n_layers, "width": width}.items():
-        whole_number(name, size)
+def _checked_sizes(latent_dim: int, n_layers: int, width: int) -> tuple[int, int, int]:
+    latent_dim, n_layers = whole_number("latent_dim", latent_dim), whole_number("n_layers", n_layers)
+    width = whole_number("width", width)
     if latent_dim < 2:
         raise ValueError("a flow needs at least 2 latent dimensions: with one there is nothing to depend on.")
     if width < latent_dim:
@@ -204,3 +208,4 @@ def _check_sizes(latent_dim: int, n_layers: int, width: int) -> None:
             f"a flow of {latent_dim} latent dimensions needs a width of at least {latent_dim}, or the last of them "
             f"would not see all the others; got {width}."
         )
+    return latent_dim, n_layers, width

@@ -1,12 +1,13 @@
 """One Hamiltonian move: how annealing walks through z without changing the density that it walks in.
 
-Source: Neal 2011, MCMC using Hamiltonian dynamics; Sohl-Dickstein and Culpepper 2012 for persistent momentum.
+Source: [Neal2011]; [SohlDickstein2012] for persistent momentum.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from course_lib.vae.models import LatentVariableModel
 from course_lib.vae.noise import normal, uniform
+
+__all__ = ["Kernel", "Noise", "Path", "Point", "State", "leapfrog", "noise_of_moves"]
 
 # Noise is drawn for so many moves at once. An image's draws depend on it, so it is the same everywhere.
 _MOVES_AT_ONCE = 8
@@ -23,6 +26,13 @@ class Point(NamedTuple):
     """Where chains are, and what is known there of the two ends of the path.
 
     Both are kept apart so that the next density, at another beta, needs no new gradient.
+
+    Attributes:
+        z: ``[k, batch, latent_dim]``.
+        log_start: log s(z) in nats, ``[k, batch]``.
+        log_ratio: log p(x, z) - log s(z) in nats, ``[k, batch]``.
+        start_gradient: the gradient of ``log_start`` in z, ``[k, batch, latent_dim]``.
+        ratio_gradient: that of ``log_ratio``, ``[k, batch, latent_dim]``.
     """
 
     z: Tensor
@@ -32,7 +42,7 @@ class Point(NamedTuple):
     ratio_gradient: Tensor
 
     def log_density(self, beta: float) -> Tensor:
-        """log f_beta(z), ``[k, batch]``."""
+        """log f_beta(z) in nats, ``[k, batch]``."""
         return self.log_start + beta * self.log_ratio
 
     def gradient(self, beta: float) -> Tensor:
@@ -40,18 +50,33 @@ class Point(NamedTuple):
         return self.start_gradient + beta * self.ratio_gradient
 
 
+class State(NamedTuple):
+    """A chain's state: the point that it is at, and its momentum ``[k, batch, latent_dim]``."""
+
+    point: Point
+    momentum: Tensor
+
+
+class Noise(NamedTuple):
+    """All that is random in a move: a standard normal ``[k, batch, latent_dim]`` and a log-uniform ``[k, batch]``."""
+
+    kick: Tensor
+    log_uniform: Tensor
+
+
 class Path:
     """The densities between the start and the posterior of a batch of images."""
 
     def __init__(self, model: LatentVariableModel, x: Tensor, start: str) -> None:
-        self._model, self._x = model, x
+        """Make the path of images ``x`` ``[batch, data_dim]``, from ``"prior"`` or ``"encoder"``."""
+        self.model, self._x = model, x
         self._q = model.posterior(x) if start == "encoder" else None
 
     def draw(self, k: int, generators: list[torch.Generator]) -> Tensor:
-        """Draw ``[k, batch, latent_dim]`` from the start."""
+        """Draw ``[k, batch, latent_dim]`` from the start, with one generator for each image."""
         if self._q is not None:
             return self._q.rsample(k, generators)
-        return torch.stack([self._model.sample_prior(k, generator) for generator in generators], dim=1)
+        return torch.stack([self.model.sample_prior(k, generator) for generator in generators], dim=1)
 
     def at(self, z: Tensor) -> Point:
         """Evaluate both ends of the path, with one gradient each, at ``z`` ``[k, batch, latent_dim]``."""
@@ -59,9 +84,9 @@ class Path:
             z = z.detach().requires_grad_()
             # log p(x, z) less log p(z) is log p(x|z), and better not computed as a difference.
             if self._q is None:
-                log_start, log_end = self._model.log_prior(z), self._model.log_conditional(self._x, z)
+                log_start, log_end = self.model.log_prior(z), self.model.log_conditional(self._x, z)
             else:
-                log_start, log_end = self._q.log_prob(z), self._model.log_joint(self._x, z)
+                log_start, log_end = self._q.log_prob(z), self.model.log_joint(self._x, z)
             # With respect to z alone: no parameter's gradient is computed, or added to.
             (start_gradient,) = torch.autograd.grad(log_start.sum(), z)
             (end_gradient,) = torch.autograd.grad(log_end.sum(), z)
@@ -71,62 +96,76 @@ class Path:
         return Point(z, log_start, log_end - log_start, start_gradient, end_gradient - start_gradient)
 
 
-def leapfrog(
-    path: Path, point: Point, momentum: Tensor, beta: float, step_size: Tensor, n_leapfrog: int
-) -> tuple[Point, Tensor]:
+def leapfrog(path: Path, state: State, beta: float, step_size: Tensor, n_leapfrog: int) -> State:
     """Follow Hamiltonian dynamics for ``n_leapfrog`` steps of ``step_size`` ``[batch]``, one gradient each.
 
-    Reversible, and keeps volumes. Source: Neal 2011, section 2.3.
+    Reversible, and keeps volumes. Source: [Neal2011], section 2.3.
     """
-    step = step_size[:, None]
-    momentum = momentum + 0.5 * step * point.gradient(beta)
+    point, step = state.point, step_size[:, None]
+    momentum = state.momentum + 0.5 * step * point.gradient(beta)
     for remaining in reversed(range(n_leapfrog)):
         point = path.at(point.z + step * momentum)
         momentum = momentum + (step if remaining else 0.5 * step) * point.gradient(beta)
-    return point, momentum
+    return State(point, momentum)
 
 
-def move(
-    path: Path,
-    point: Point,
-    momentum: Tensor,
-    beta: float,
-    step_size: Tensor,
-    n_leapfrog: int,
-    log_uniform: Tensor,
-) -> tuple[Point, Tensor, Tensor]:
-    """Propose by leapfrog, accept or reject: leaves f_beta(z) N(momentum; 0, I) as it is.
+@dataclass(frozen=True)
+class Kernel:
+    """Hamiltonian moves along a path.
 
-    A chain that is rejected turns back: its momentum changes sign, without which persistent momentum would be wrong.
-
-    Returns:
-        Where chains are now, their momentum, and the probability ``[k, batch]`` with which each was to be accepted.
-
-    Source: Sohl-Dickstein and Culpepper 2012, section 2.3.
+    Attributes:
+        path: the densities, and how to evaluate them.
+        n_leapfrog: leapfrog steps in a move.
+        momentum_refreshment: share of the momentum's variance that is new in each move, above 0 and at most 1.
     """
-    proposal, proposed_momentum = leapfrog(path, point, momentum, beta, step_size, n_leapfrog)
-    log_accept = proposal.log_density(beta) - point.log_density(beta)
-    log_accept = log_accept + 0.5 * (momentum**2 - proposed_momentum**2).sum(-1)
-    # Dynamics that overflow end in nan, which no comparison accepts.
-    accepted = log_uniform < log_accept
-    each = accepted[..., None]
-    kept = [
-        torch.where(accepted if new.ndim == accepted.ndim else each, new, old)
-        for new, old in zip(proposal, point, strict=True)
-    ]
-    momentum = torch.where(each, proposed_momentum, -momentum)
-    return Point(*kept), momentum, log_accept.nan_to_num(nan=-math.inf).clamp(max=0).exp()
+
+    path: Path
+    n_leapfrog: int
+    momentum_refreshment: float
+
+    def step(self, state: State, beta: float, step_size: Tensor, noise: Noise) -> tuple[State, Tensor]:
+        """Renew momentum, propose by leapfrog, accept or reject: leaves f_beta(z) N(momentum; 0, I) as it is.
+
+        A chain that is rejected turns back: its momentum changes sign, without which persistent momentum would be
+        wrong.
+
+        Args:
+            state: where chains are.
+            beta: of the density that is left as it is, between 0 and 1.
+            step_size: of the leapfrog steps, ``[batch]``.
+            noise: of this move.
+
+        Returns:
+            Where chains are now, and the probability ``[k, batch]`` with which each was to be accepted.
+
+        Source: [SohlDickstein2012], section 2.3.
+        """
+        share = self.momentum_refreshment
+        before = State(state.point, math.sqrt(1 - share) * state.momentum + math.sqrt(share) * noise.kick)
+        after = leapfrog(self.path, before, beta, step_size, self.n_leapfrog)
+        log_accept = after.point.log_density(beta) - before.point.log_density(beta)
+        log_accept = log_accept + 0.5 * (before.momentum**2 - after.momentum**2).sum(-1)
+        # Dynamics that overflow end in nan, which no comparison accepts.
+        accepted = noise.log_uniform < log_accept
+        each = accepted[..., None]
+        point = Point(
+            *(
+                torch.where(accepted if new.ndim == accepted.ndim else each, new, old)
+                for new, old in zip(after.point, before.point, strict=True)
+            )
+        )
+        momentum = torch.where(each, after.momentum, -before.momentum)
+        return State(point, momentum), log_accept.nan_to_num(nan=-math.inf).clamp(max=0).exp()
 
 
-def refreshed(momentum: Tensor, kick: Tensor, refreshment: float) -> Tensor:
-    """Replace a share of the momentum's variance: again N(0, I). Source: Sohl-Dickstein and Culpepper 2012."""
-    return math.sqrt(1 - refreshment) * momentum + math.sqrt(refreshment) * kick
+def noise_of_moves(generators: list[torch.Generator], n_moves: int, z: Tensor) -> Iterator[Noise]:
+    """The noise of one move after another, for chains like ``z`` ``[k, batch, latent_dim]``.
 
-
-def noise_of_moves(generators: list[torch.Generator], n_moves: int, z: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each move a standard normal like ``z`` ``[k, batch, latent_dim]``, and a log-uniform ``[k, batch]``."""
+    Raises:
+        ValueError: there are not as many generators as images.
+    """
     k, batch, latent_dim = z.shape
     for start in range(0, n_moves, _MOVES_AT_ONCE):
         shape = (min(_MOVES_AT_ONCE, n_moves - start), k)
         kicks = normal((*shape, batch, latent_dim), generators, z.device, z.dtype)
-        yield from zip(kicks, uniform((*shape, batch), generators, z.device, z.dtype).log(), strict=True)
+        yield from map(Noise, kicks, uniform((*shape, batch), generators, z.device, z.dtype).log())

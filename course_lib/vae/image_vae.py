@@ -1,73 +1,29 @@
 """A VAE for images, put together from parts: networks, likelihood, posterior and prior.
 
-`course_lib.vae.models` has the plain VAE of two small networks. This one takes any pair of `course_lib.vae.networks`,
-images of grey or colour levels as well as bits, and flows where a Gaussian is too stiff. All of it goes through the
-same `log_weights`, so that every bound, proposal and diagnostic works unchanged.
+`course_lib.vae.dense` has the plain VAE of two small networks. This one takes any pair of `course_lib.vae.networks`,
+any of `course_lib.vae.likelihoods`, of grey or colour levels as well as bits, and flows where a Gaussian is too stiff.
+All of it goes through the same `log_weights`, so that bounds, proposals and diagnostics take it as it is; but for
+`elbo_closed_form`, which wants a model whose q and prior can be nothing but Gaussian.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.checks import one_of, whole_number
-from course_lib.vae.distributions import (
-    BernoulliPixels,
-    CategoricalLevels,
-    DiscretizedLogisticMixture,
-    checked_levels,
-    standard_normal_log_prob,
-)
+from course_lib.vae.distributions import checked_levels, standard_normal_log_prob
 from course_lib.vae.flows import FlowPrior, InverseAutoregressiveFlow
-from course_lib.vae.models import (
-    LatentVariableModel,
-    Posterior,
-    encoded_gaussian,
-    logits_of_mean,
-    standard_normal,
-)
-from course_lib.vae.networks import PAIRS
+from course_lib.vae.likelihoods import PixelDistribution, likelihood_named
+from course_lib.vae.models import LatentVariableModel, Posterior, encoded_gaussian, standard_normal
+from course_lib.vae.networks import PAIRS, checked_shape, checked_sizes
 
 __all__ = ["ImageVAE"]
-
-
-class PixelDistribution(Protocol):
-    """The distribution of every intensity of some images, independent of one another."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Expected intensities, ``[..., channels, height, width]``."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probabilities in nats of intensities ``[..., channels, height, width]``, one for each."""
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw intensities, ``[..., channels, height, width]``."""
-
-
-def _bernoulli(parameters: Tensor, _: int) -> PixelDistribution:
-    return BernoulliPixels(parameters.squeeze(-1))
-
-
-def _logistic_mixture(parameters: Tensor, levels: int) -> PixelDistribution:
-    logits, means, log_scales = parameters.chunk(3, dim=-1)
-    return DiscretizedLogisticMixture(logits, means, log_scales, levels=levels)
-
-
-def _categorical(parameters: Tensor, _: int) -> PixelDistribution:
-    return CategoricalLevels(parameters)
-
-
-_LIKELIHOODS: dict[str, Callable[[Tensor, int], PixelDistribution]] = {
-    "bernoulli": _bernoulli,
-    "logistic-mixture": _logistic_mixture,
-    "categorical": _categorical,
-}
 
 
 class ImageVAE(LatentVariableModel):
@@ -75,8 +31,8 @@ class ImageVAE(LatentVariableModel):
 
     The decoder's output has a bias of its own for every pixel, at which p(x|z) starts (`start_from`).
 
-    Source: Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling 2016 (flow posterior); Chen et al. 2017, section
-        3.2 (flow prior); Salimans et al. 2017 (discretized logistic mixture).
+    Source: [Kingma2016] (flow posterior); [Chen2017], section 3.2 (flow prior); [Salimans2017] (discretized logistic
+        mixture).
     """
 
     def __init__(
@@ -111,32 +67,26 @@ class ImageVAE(LatentVariableModel):
                 convolutions cannot halve twice.
         """
         super().__init__()
-        one_of("network", network, PAIRS)
-        one_of("likelihood", likelihood, _LIKELIHOODS)
-        if not (isinstance(shape, Sequence) and len(shape) == 3):
-            raise ValueError(f"shape must give channels, height and width, such as (1, 28, 28); got {shape!r}.")
-        if (likelihood == "bernoulli") != (levels == 2):
-            raise ValueError(f"bits have 2 levels and a Bernoulli likelihood; got levels {levels} and {likelihood}.")
-        sizes = {"latent_dim": latent_dim, "levels": levels, "components": components, "flow_width": flow_width}
-        for name, size in {**sizes, **dict(zip(("channels", "height", "width"), shape, strict=True))}.items():
-            whole_number(name, size)
-        for name, steps in {"posterior_flows": posterior_flows, "prior_flows": prior_flows}.items():
-            whole_number(name, steps, least=0)
-        channels, height, width = shape
-        self.shape = channels, height, width
-        self.data_dim, self.latent_dim, self.levels = math.prod(shape), latent_dim, levels
-        self.likelihood = likelihood
-        n_parameters = {"bernoulli": 1, "logistic-mixture": 3 * components, "categorical": levels}[likelihood]
-        pair = PAIRS[network](self.shape, latent_dim, channels * n_parameters, **network_arguments)
+        self.shape = channels, height, width = checked_shape(shape)
+        self.likelihood = likelihood_named(likelihood, levels, components)
+        self.data_dim, self.latent_dim = math.prod(self.shape), whole_number("latent_dim", latent_dim)
+        self.levels, n_parameters = self.likelihood.levels, self.likelihood.n_parameters
+        posterior_flows = whole_number("posterior_flows", posterior_flows, least=0)
+        prior_flows = whole_number("prior_flows", prior_flows, least=0)
+        flow_width = whole_number("flow_width", flow_width)
+        make = PAIRS[one_of("network", network, PAIRS)]
+        pair = make(self.shape, self.latent_dim, channels * n_parameters, **checked_sizes(network, network_arguments))
         self._widest = pair.widest
         self.decoder = pair.decoder
         self.bias = nn.Parameter(torch.zeros(channels, n_parameters, height, width))
         n_context = flow_width if posterior_flows else 0
-        self.encoder = nn.Sequential(*pair.encoder, nn.Linear(pair.n_features, 2 * latent_dim + n_context))
+        self.encoder = nn.Sequential(*pair.encoder, nn.Linear(pair.n_features, 2 * self.latent_dim + n_context))
         self.posterior_flow = (
-            InverseAutoregressiveFlow(latent_dim, n_context, posterior_flows, flow_width) if posterior_flows else None
+            InverseAutoregressiveFlow(self.latent_dim, n_context, posterior_flows, flow_width)
+            if posterior_flows
+            else None
         )
-        self.prior_flow = FlowPrior(latent_dim, prior_flows, flow_width) if prior_flows else None
+        self.prior_flow = FlowPrior(self.latent_dim, prior_flows, flow_width) if prior_flows else None
         # Convolutions are several times faster with an image's channels side by side in memory.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -144,6 +94,13 @@ class ImageVAE(LatentVariableModel):
     def floats_per_draw(self) -> int:
         """About how many numbers are in use at once for each z while p(x|z) is computed, to plan memory by."""
         return 3 * self._widest
+
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Those of every model, and the steps of the flow that draws are sent through: see `LatentVariableModel`."""
+        methods = super().compilable()
+        if self.posterior_flow is not None:
+            methods.append((self.posterior_flow.steps, "forward"))
+        return methods
 
     def posterior(self, x: Tensor) -> Posterior:
         """The encoder's q(z|x) of images ``[batch, ...]``."""
@@ -163,7 +120,7 @@ class ImageVAE(LatentVariableModel):
         """p(x|z) of each intensity, ``[..., channels, height, width]``, for ``z`` ``[..., latent_dim]``."""
         maps = self.decoder(z.reshape(-1, self.latent_dim)).unflatten(1, self.bias.shape[:2])
         parameters = (maps.to(z.dtype) + self.bias).movedim(2, -1)
-        return _LIKELIHOODS[self.likelihood](parameters.view(*z.shape[:-1], *parameters.shape[1:]), self.levels)
+        return self.likelihood.distribution(parameters.view(*z.shape[:-1], *parameters.shape[1:]))
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``[n, latent_dim]`` from p(z)."""
@@ -173,31 +130,16 @@ class ImageVAE(LatentVariableModel):
 
     def sample_conditional(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x from p(x|z), ``[..., data_dim]``."""
-        return self.conditional(z).sample(generator).flatten(-3)
+        return self.conditional(self.checked_latents(z)).sample(generator).flatten(-3)
 
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] ``[..., data_dim]``, of intensities in [0, 1]."""
-        return self.conditional(z).mean.flatten(-3)
+        return self.conditional(self.checked_latents(z)).mean.flatten(-3)
 
     def start_from(self, images: Tensor) -> None:
         """Let p(x|z) start near how often each intensity has each level in these images; a mixture, near its mean."""
-        images = images.reshape(-1, *self.shape)
-        mean = images.mean(0)
         with torch.no_grad():
-            if self.likelihood == "bernoulli":
-                self.bias[:, 0] = logits_of_mean(images)
-            elif self.likelihood == "categorical":
-                level = (images * (self.levels - 1)).round().long()
-                counts = torch.zeros(self.levels, *self.shape, device=images.device, dtype=images.dtype)
-                counts.scatter_add_(0, level, torch.ones_like(images))
-                self.bias.copy_(((counts + 1) / (len(images) + self.levels)).log().movedim(0, 1))
-            else:
-                logits, means, log_scales = self.bias.chunk(3, dim=1)
-                logits.zero_()
-                # Some components are lighter and some darker than the mean, or they would all learn the same.
-                offsets = torch.linspace(-0.5, 0.5, means.shape[1] + 2, device=mean.device, dtype=mean.dtype)[1:-1]
-                means.copy_(mean.unsqueeze(1) + offsets[:, None, None])
-                log_scales.fill_(math.log(0.1))
+            self.bias.copy_(self.likelihood.start(self._flat(images).unflatten(1, self.shape)).movedim(-1, 1))
 
     def checked_images(self, x: Tensor) -> Tensor:
         """``x`` as ``[batch, data_dim]``.
@@ -213,5 +155,5 @@ class ImageVAE(LatentVariableModel):
 
     def _check_values(self, x: Tensor) -> None:
         super()._check_values(x)
-        if self.levels > 2:
-            checked_levels(x, self.levels)
+        if self.likelihood.levels > 2:
+            checked_levels(x, self.likelihood.levels)

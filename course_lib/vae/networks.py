@@ -1,15 +1,15 @@
 """Encoders and decoders: fully connected, and convolutional for images of two halvings.
 
 An encoder turns images ``[n, channels, height, width]`` into features ``[n, n_features]``; a decoder turns vectors
-``[n, n_in]`` into maps ``[n, channels, height, width]``. `PAIRS` names those that an
-`ImageVAE` is built of.
+``[n, n_in]`` into maps ``[n, channels, height, width]``. `PAIRS` names those that an `ImageVAE` is built of.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,17 @@ from torch.nn import functional
 
 from course_lib.checks import one_of, whole_number
 
-__all__ = ["ACTIVATIONS", "PAIRS", "Pair", "dense_pair", "gated_conv_pair", "mlp", "resnet_pair"]
+__all__ = [
+    "ACTIVATIONS",
+    "PAIRS",
+    "Pair",
+    "checked_shape",
+    "checked_sizes",
+    "dense_pair",
+    "gated_conv_pair",
+    "mlp",
+    "resnet_pair",
+]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
@@ -29,7 +39,7 @@ Shape = tuple[int, int, int]
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
     """Fully connected layers, an activation between each two of them and none after the last.
 
-    Weights start as Glorot and Bengio (2010) propose for tanh, biases at zero.
+    Weights start as [Glorot2010] proposes for tanh, biases at zero.
 
     Args:
         sizes: units of the input, each hidden layer, and the output.
@@ -38,8 +48,8 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
     Raises:
         ValueError: fewer than two sizes, one that is no whole number of at least 1, or an unknown activation.
     """
-    if len(sizes) < 2:
-        raise ValueError(f"a network needs an input and an output size; got {list(sizes)}.")
+    if not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"sizes must give at least those of an input and an output; got {sizes!r}.")
     sizes = [whole_number("each size of a network", size) for size in sizes]
     one_of("activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
@@ -87,10 +97,20 @@ class _Dense(nn.Module):
 def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: int = 3) -> Pair:
     """Fully connected layers, the input handed to every one of them.
 
-    Source: the NONCONV pair of the VAE with inverse autoregressive flow that notebook 05 compares with.
+    Args:
+        shape: channels, height and width of an image.
+        n_in: numbers in a vector that the decoder takes.
+        n_out: channels of the maps that it makes.
+        width: units of a layer.
+        n_layers: layers of the encoder, and of the decoder without its output.
+
+    Raises:
+        ValueError: a number is no whole one of at least 1, or ``shape`` is not three of them.
+
+    Source: [Kreis2021], the NONCONV pair, without batch norm.
     """
-    whole_number("width", width)
-    whole_number("n_layers", n_layers)
+    shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
+    width, n_layers = whole_number("width", width), whole_number("n_layers", n_layers)
     _, height, breadth = shape
     encoder = _Dense(_size(shape), width, n_layers)
     decoder = _Dense(n_in, width, n_layers)
@@ -106,7 +126,7 @@ def dense_pair(shape: Shape, n_in: int, n_out: int, width: int = 300, n_layers: 
 class _GatedConv(nn.Module):
     """A 5 x 5 convolution, each of whose outputs passes through a gate that is computed like it.
 
-    Source: van den Berg, Hasenclever, Tomczak and Welling 2018 (Sylvester flows), section 6 and its appendix.
+    Source: [Berg2018], section 6 and its appendix.
     """
 
     def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
@@ -121,8 +141,19 @@ class _GatedConv(nn.Module):
 def gated_conv_pair(shape: Shape, n_in: int, n_out: int, widths: Sequence[int] = (32, 32, 64)) -> Pair:
     """Gated 5 x 5 convolutions without residual connections, two a resolution.
 
-    Source: van den Berg et al. 2018, section 6; the SNF pair of the VAE that notebook 05 compares with.
+    Args:
+        shape: channels, height and width of an image.
+        n_in: numbers in a vector that the decoder takes.
+        n_out: channels of the maps that it makes.
+        widths: maps at full, half and quarter resolution.
+
+    Raises:
+        ValueError: a number is no whole one of at least 1, ``shape`` or ``widths`` are not three of them, or an image
+            cannot be halved twice.
+
+    Source: [Berg2018], section 6; [Kreis2021], the SNF pair.
     """
+    shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
     full, half, quarter = _checked_widths(widths)
     coarse = _coarse(shape, quarter)
     encoder = nn.Sequential(
@@ -151,7 +182,7 @@ def gated_conv_pair(shape: Shape, n_in: int, n_out: int, widths: Sequence[int] =
 class _Up(nn.Sequential):
     """Twice the height and the width: four maps are computed for each, and shuffled into one.
 
-    Source: Shi et al. 2016, Real-time single image super-resolution, section 3.1.
+    Source: [Shi2016], section 3.1.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -161,8 +192,7 @@ class _Up(nn.Sequential):
 class _ResidualBlock(nn.Module):
     """Adds to its input what two 3 x 3 convolutions make of it; nothing at the start of training.
 
-    Source: He, Zhang, Ren and Sun 2016, Identity mappings in deep residual networks; the start at zero from Zhang,
-    Dauphin and Ma 2019 (Fixup), which makes normalization unnecessary here.
+    Source: [He2016]; the start at zero from [Zhang2019], which makes normalization unnecessary here.
     """
 
     def __init__(self, width: int) -> None:
@@ -181,8 +211,20 @@ def resnet_pair(
 ) -> Pair:
     """Residual blocks at three resolutions, with a strided convolution from each to the next.
 
-    Source: He et al. 2016; sizes as in Kingma et al. 2016 (inverse autoregressive flow), appendix C.
+    Args:
+        shape: channels, height and width of an image.
+        n_in: numbers in a vector that the decoder takes.
+        n_out: channels of the maps that it makes.
+        widths: maps at full, half and quarter resolution.
+        blocks: residual blocks at each; the decoder has as many.
+
+    Raises:
+        ValueError: a number is no whole one of at least 1 (of blocks, 0), ``shape``, ``widths`` or ``blocks`` are not
+            three of them, or an image cannot be halved twice.
+
+    Source: [He2016]; 64 maps a layer as in [Kreis2021].
     """
+    shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
     full, half, quarter = _checked_widths(widths)
     coarse = _coarse(shape, quarter)
     if not _are_three(blocks):
@@ -222,6 +264,34 @@ def resnet_pair(
 
 
 PAIRS: dict[str, Callable[..., Pair]] = {"dense": dense_pair, "gated-conv": gated_conv_pair, "resnet": resnet_pair}
+
+
+def checked_shape(shape: Any) -> Shape:
+    """``shape`` as the channels, height and width of an image.
+
+    Raises:
+        ValueError: it is not three whole numbers of at least 1.
+    """
+    if not _are_three(shape):
+        raise ValueError(f"shape must give channels, height and width, such as (1, 28, 28); got {shape!r}.")
+    channels, height, width = map(whole_number, ("channels", "height", "width"), shape)
+    return channels, height, width
+
+
+def checked_sizes(network: str, sizes: Any) -> dict[str, Any]:
+    """``sizes`` as keywords of the pair of that name, which checks what they are set to.
+
+    Raises:
+        ValueError: they are no mapping, or one is not a keyword of that pair.
+    """
+    if not isinstance(sizes, Mapping):
+        raise ValueError(f"network_arguments must map names to sizes, such as {{'width': 300}}; got {sizes!r}.")
+    _, _, _, *keywords = inspect.signature(PAIRS[network]).parameters
+    return {one_of(f"each of the network_arguments of {network}", name, keywords): sizes[name] for name in sizes}
+
+
+def _checked_ends(shape: Any, n_in: Any, n_out: Any) -> tuple[Shape, int, int]:
+    return checked_shape(shape), whole_number("n_in", n_in), whole_number("n_out", n_out)
 
 
 def _size(shape: Shape) -> int:

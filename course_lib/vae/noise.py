@@ -12,12 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseSource", "Part", "Purpose", "for_each_image", "keyed", "normal", "uniform"]
+from course_lib.checks import whole_number
+
+__all__ = [
+    "NoiseSource",
+    "Part",
+    "Purpose",
+    "checked_generator",
+    "for_each_image",
+    "image_numbers",
+    "keyed",
+    "normal",
+    "uniform",
+]
 
 
 class Purpose(IntEnum):
@@ -62,7 +75,13 @@ def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> tor
         purpose: what the draws are for.
         seed: the user's, at least 0.
         number: of the image, epoch or step, from 0 to 2**32 - 1.
+
+    Raises:
+        ValueError: ``seed`` or ``number`` is no whole number in its range.
     """
+    seed, number = whole_number("seed", seed, least=0), whole_number("the number of a draw", number, least=0)
+    if number >= 2**32:  # it would take a second word, which could be taken for a purpose
+        raise ValueError(f"images, epochs and steps are numbered from 0 to 2**32 - 1; got {number}.")
     # A key is its words of 32 bits, and zeros at its end do not count. Only a larger seed makes a fourth word, which
     # stands apart, or it could be taken for a number.
     high, low = divmod(seed, 2**32)
@@ -71,29 +90,63 @@ def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> tor
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
+def image_numbers(first_image: int, n_images: int) -> range:
+    """The numbers of images, from which their draws follow.
+
+    Raises:
+        ValueError: one of them is no whole number from 0 to 2**32 - 1.
+    """
+    first = whole_number("first_image", first_image, least=0)
+    if first + n_images > 2**32:
+        raise ValueError(f"images have numbers from 0 to 2**32 - 1; got first_image = {first} and {n_images:,} images.")
+    return range(first, first + n_images)
+
+
 def normal(shape: Sequence[int], source: NoiseSource, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Standard normal noise ``[..., batch, dim]``.
 
     Raises:
-        ValueError: there are not as many generators as images.
+        ValueError: there are not as many generators as images, or one is no torch.Generator, or on another device.
     """
     if isinstance(source, Part):
         whole = (*shape[:-2], source.batch_size, shape[-1])
-        return torch.randn(whole, generator=source.generator, device=device, dtype=dtype)[..., source.images, :]
+        generator = checked_generator(source.generator, device)
+        return torch.randn(whole, generator=generator, device=device, dtype=dtype)[..., source.images, :]
     if not isinstance(source, Sequence):
-        return torch.randn(tuple(shape), generator=source, device=device, dtype=dtype)
+        return torch.randn(tuple(shape), generator=checked_generator(source, device), device=device, dtype=dtype)
     each, of_one = for_each_image(source, shape[-2]), (*shape[:-2], shape[-1])
-    return torch.stack([torch.randn(of_one, generator=one, device=device, dtype=dtype) for one in each], dim=-2)
+    generators = [checked_generator(one, device) for one in each]
+    return torch.stack([torch.randn(of_one, generator=one, device=device, dtype=dtype) for one in generators], dim=-2)
 
 
 def uniform(shape: Sequence[int], source: NoiseSource, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Noise between 0 and 1, ``[..., batch]``, drawn image by image.
 
     Raises:
-        ValueError: there are not as many generators as images.
+        ValueError: there are not as many generators as images, the source is a part of a batch's, or one is no
+            torch.Generator, or on another device.
     """
     each, of_one = for_each_image(source, shape[-1]), tuple(shape[:-1])
-    return torch.stack([torch.rand(of_one, generator=one, device=device, dtype=dtype) for one in each], dim=-1)
+    generators = [checked_generator(one, device) for one in each]
+    return torch.stack([torch.rand(of_one, generator=one, device=device, dtype=dtype) for one in generators], dim=-1)
+
+
+def checked_generator(generator: Any, device: torch.device) -> torch.Generator | None:
+    """``generator``.
+
+    Raises:
+        ValueError: it is neither a generator of torch's nor None, or it is on another device.
+    """
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"a source of draws must be a generator, such as torch.Generator().manual_seed(0); got {generator!r}."
+        )
+    if generator is not None and generator.device.type != device.type:
+        raise ValueError(
+            f"the generator is on {generator.device} and draws are made on {device}; make it there: "
+            "torch.Generator(device)."
+        )
+    return generator
 
 
 def for_each_image(source: NoiseSource, batch: int) -> Sequence[torch.Generator | None]:

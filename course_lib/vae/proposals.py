@@ -4,11 +4,14 @@ The weights p(x, z) / q(z|x) have a finite variance only if q has tails as heavy
 the training of q cares for that: the ELBO punishes draws where p(x, z) is small, not places that are never drawn.
 As in the first half of the course, one can widen the proposal, or mix it with one whose weights are bounded.
 
-A proposal is a function of a model and its images: ``log_likelihood(model, x, proposal=widened(1.2))``.
+A proposal is a function of a model and its images: ``log_likelihood(model, x, proposal=widened(1.2))``. `encoder`,
+`prior` and `defensive_mixture` take any model. `widened` and `student_t` need standard deviations to change: a q(z|x)
+that is a diagonal Gaussian or a flow of one, which that of `TwoLayerVAE` is not.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,9 @@ from course_lib.vae.models import LatentVariableModel, Posterior
 from course_lib.vae.noise import NoiseSource, for_each_image, normal, uniform
 
 __all__ = ["Proposal", "ProposalDistribution", "defensive_mixture", "encoder", "prior", "student_t", "widened"]
+
+# Long before, the distribution is a Gaussian's; and each degree costs a draw more.
+_MOST_DF = 100
 
 
 class ProposalDistribution(Protocol):
@@ -62,7 +68,7 @@ def widened(factor: float) -> Proposal:
     Raises:
         ValueError: the factor is not positive and finite; or, when it is used, q(z|x) is no Gaussian nor a flow of one.
     """
-    positive_number("the factor", factor)
+    factor = positive_number("the factor", factor)
     return _changed(lambda gaussian: DiagonalGaussian(gaussian.mean, factor * gaussian.std))
 
 
@@ -74,16 +80,18 @@ def student_t(df: int) -> Proposal:
     dimension it would be 8.6 times, and in 200 dimensions not 4.7 but 5,600 times.
 
     Args:
-        df: degrees of freedom, at least 3; the fewer, the heavier the tails.
+        df: degrees of freedom, from 3 to 100; the fewer, the heavier the tails.
 
     Raises:
-        ValueError: ``df`` is no whole number of at least 3; or, when it is used, q(z|x) is no Gaussian nor a flow of
+        ValueError: ``df`` is no whole number from 3 to 100; or, when it is used, q(z|x) is no Gaussian nor a flow of
             one.
 
-    Source: Owen, section 9.6 (why tails); Lange, Little and Taylor 1989 (the distribution).
+    Source: [Owen2013], section 9.1 (why tails); [Lange1989] (the distribution).
     """
     # With 2 degrees of freedom or fewer it has no variance.
-    df = whole_number("df", df, least=3)
+    df = whole_number("df, with which a Student t has a variance,", df, least=3)
+    if df > _MOST_DF:
+        raise ValueError(f"df must be at most {_MOST_DF}: with more, take encoder or widened(1.05); got {df:,}.")
     return _changed(lambda gaussian: _StudentT(gaussian, df))
 
 
@@ -101,10 +109,47 @@ def defensive_mixture(share: float) -> Proposal:
     Raises:
         ValueError: it is not.
 
-    Source: Hesterberg 1995; Owen, section 9.11.
+    Source: [Hesterberg1995]; [Owen2013], section 9.11.
     """
-    fraction("the prior's share", share)
+    share = fraction("the prior's share", share)
     return lambda model, x: _DefensiveMixture(model.posterior(x), _Prior(model, len(x)), share)
+
+
+def proposed(proposal: Proposal, model: LatentVariableModel, x: Tensor) -> ProposalDistribution:
+    """The distribution of z that a proposal gives for images ``[batch, data_dim]``.
+
+    Raises:
+        ValueError: it does not take a model and images, or does not return a distribution.
+    """
+    told = "a proposal takes a model and images, and returns a distribution of z, as encoder and widened(1.2) do; "
+    try:
+        # Not by calling it, whose own mistakes would be taken for those of the call.
+        inspect.signature(proposal).bind(model, x)
+    except (TypeError, ValueError):
+        raise ValueError(f"{told}{getattr(proposal, '__name__', repr(proposal))} does not take them.") from None
+    q = proposal(model, x)
+    if not hasattr(q, "rsample_and_log_prob"):
+        raise ValueError(f"{told}this one returned a {type(q).__name__}.")
+    return q
+
+
+def drawn(
+    q: ProposalDistribution, model: LatentVariableModel, x: Tensor, k: int, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """``k`` draws of z for each image, ``[k, batch, latent_dim]``, and their log-densities ``[k, batch]``.
+
+    Raises:
+        ValueError: they are not of these shapes, or z is not in the precision of the images ``x``.
+    """
+    z, log_q = q.rsample_and_log_prob(k, generators)
+    wanted = [k, len(x), model.latent_dim]
+    got = [(list(one.shape), one.dtype) if isinstance(one, Tensor) else (type(one), None) for one in (z, log_q)]
+    if got[0] != (wanted, x.dtype) or got[1][0] != wanted[:2]:
+        raise ValueError(
+            f"a proposal must give z of shape {wanted} in {x.dtype}, and its log-density of shape {wanted[:2]}; "
+            f"got {got[0][0]} in {got[0][1]}, and {got[1][0]}."
+        )
+    return z, log_q
 
 
 def _changed(change: Callable[[DiagonalGaussian], Posterior]) -> Proposal:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from numbers import Real
 
 from torch import Tensor
 
-from course_lib.vae.models import LatentVariableModel, Posterior
+from course_lib.vae.models import LatentVariableModel
 from course_lib.vae.noise import NoiseSource
 
 __all__ = ["warmed_up"]
-
-
-class _Louder:
-    """A model whose log p(x|z) counts more than once."""
-
-    def __init__(self, model: LatentVariableModel, factor: float) -> None:
-        self._model, self._factor = model, factor
-
-    def posterior(self, x: Tensor) -> Posterior:
-        return self._model.posterior(x)
-
-    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        return self._factor * self._model.log_conditional(x, z) + self._model.log_prior(z)
 
 
 def warmed_up(bound: Callable[..., Tensor], warmth: float) -> Callable[..., Tensor]:
@@ -35,16 +24,27 @@ def warmed_up(bound: Callable[..., Tensor], warmth: float) -> Callable[..., Tens
         warmth: beta, above 0 and at most 1, where it is the bound itself.
 
     Raises:
-        ValueError: ``warmth`` is not above 0 and at most 1.
+        ValueError: ``warmth`` is no number above 0 and at most 1.
 
-    Source: Sønderby et al. 2016, section 2.3.
+    Source: [Sonderby2016], section 2.3.
     """
-    if not 0 < warmth <= 1:
-        raise ValueError(f"warmth must be above 0 and at most 1; got {warmth}.")
+    if not isinstance(warmth, Real) or not 0 < warmth <= 1:
+        raise ValueError(f"warmth must be above 0 and at most 1; got {warmth!r}.")
     if warmth == 1:
         return bound
 
     def tempered(model: LatentVariableModel, x: Tensor, k: int, generator: NoiseSource = None) -> Tensor:
-        return warmth * bound(_Louder(model, 1 / warmth), x, k, generator)
+        return warmth * bound(_louder(model, 1 / warmth), x, k, generator)
 
     return tempered
+
+
+def _louder(model: LatentVariableModel, factor: float) -> LatentVariableModel:
+    """The same model, parameters included, but that log p(x|z) counts ``factor`` times in its log-weights."""
+
+    def log_joint(x: Tensor, z: Tensor) -> Tensor:
+        return factor * model.log_conditional(x, z) + model.log_prior(z)
+
+    louder = copy.copy(model)
+    louder.log_joint = log_joint  # type: ignore[method-assign]
+    return louder

@@ -34,21 +34,25 @@
 import numpy as np
 from course_lib.estimates import Estimate
 from course_lib.exercises import notebook_01 as check
-from course_lib.projects import Project, completion_law, late_projects, monte_carlo, plots
+from course_lib.figures import notebook_01 as figures
+from course_lib.figures.plans import bars_by_task, estimates_with_intervals, gantt
+from course_lib.projects import Project, completion_law, late_projects, monte_carlo
 from scipy.linalg import expm
 
 # %% [markdown]
 # ## 1.1 The plan
 #
-# The plan is a table: what each task waits for, and how many days it takes on average. The example is Art Owen's. A
-# blog post by Brian Keng made it popular, and we shall learn from its slips; "the post" below means that one.
+# The plan is a table: what each task waits for, and how many days it takes on average. The example is [Art
+# Owen's](https://artowen.su.domains/mc/). A [blog post by Brian
+# Keng](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/)
+# made it popular, and we shall learn from its slips; "the post" below means that one.
 
 # %%
 plan = Project.example()
 plan
 
 # %%
-plots.draw_plan(plan)
+figures.draw_plan(plan)
 
 # %% [markdown]
 # A task starts when the last of its predecessors is finished. If every task took exactly its mean, the longest
@@ -91,7 +95,7 @@ print(f"this project takes {completion_time(one_project):.1f} days")
 
 # %%
 three_projects = np.random.default_rng(5).exponential(plan.means, size=(3, 10))
-plots.gantt(plan, three_projects)
+gantt(plan, three_projects)
 
 # %% [markdown]
 # ## 1.3 Expectations are averages
@@ -153,7 +157,8 @@ Estimate.from_values(times)
 
 # %%
 law = completion_law(plan)
-plots.running_mean(times[:20_000], law.mean)
+title = "The mean settles down, and its error band tells how far"
+figures.running_mean(times[:20_000], law.mean, title)
 
 # %% [markdown]
 # ### Why a standard error is enough
@@ -167,7 +172,8 @@ plots.running_mean(times[:20_000], law.mean)
 rng = np.random.default_rng(2)
 many = plan.completion_times(rng.exponential(plan.means, size=(5_000, 100, 10)))
 means = many.mean(axis=1)
-plots.sampling_distribution(means, 100, law.mean, law.std)
+title = "Means of skewed completion times are nearly normal already"
+figures.sampling_distribution(means, 100, law.mean, law.std, title)
 
 # %%
 errors = many.std(axis=1, ddof=1) / np.sqrt(100)
@@ -197,7 +203,8 @@ errors = np.array(
         for n in sizes
     ]
 )
-plots.error_against_n(sizes, errors, law.std)
+title = "Ten times the accuracy costs a hundred times the work"
+figures.error_against_n(sizes, errors, law.std, title)
 
 # %% [markdown]
 # ### Exercise 2: a convergence figure without convergence
@@ -249,7 +256,7 @@ paths = ["1-2-4-10", "1-2-5-9-10", "1-3-6-9-10", "1-3-8-10", "1-3-7-9-10"]
 lengths = {
     path: durations[:, plan.task_indices(path.split("-"))].sum(axis=1) for path in paths
 }
-plots.merging_paths(lengths, times)
+figures.merging_paths(lengths, times, "The mean of the maximum exceeds every path's mean")
 
 # %% [markdown]
 # No path takes more than 15 days on average, and the longest of the five takes 18.2. Feeding averages into a plan
@@ -313,7 +320,7 @@ for t in [15, 30, 70]:
     print(f"P(D >= {t}) = {expm(Q[:-1, :-1] * t)[0].sum():.4g}")
 
 # %%
-plots.chain(states, expm(Q * 10.0)[0], day=10)
+figures.chain(states, expm(Q * 10.0)[0], day=10)
 
 # %% [markdown]
 # In the figure a dot's area is the probability of that state on day 10. The library's `completion_law` builds the
@@ -328,9 +335,12 @@ print(f"P(D >= 70)  = {law.sf(70):.10g}")
 print(f"P(D >= 150) = {law.sf(150):.10g}")
 
 # %%
-plots.law_against_simulation(
-    law, times, {"15, the critical path": 15, "18.2, the mean": law.mean}
+marks = {"15, the critical path": 15, "18.2, the mean": law.mean}
+titles = (
+    "The bulk: simulation and exact law agree",
+    "The tail: the simulation runs out of late projects",
 )
+figures.law_against_simulation(law, times, marks, titles)
 
 # %% [markdown]
 # ## 1.6 The deadline
@@ -353,7 +363,7 @@ for n, estimate in attempts.items():
     print(f"{n:>9} projects, {estimate.n_hits:>3} late: {estimate.rounded}")
 
 # %%
-plots.estimates_with_intervals(
+estimates_with_intervals(
     attempts,
     exact,
     "projects simulated",
@@ -391,7 +401,8 @@ check.upper_bound(upper_bound)
 # Only the late projects count, and there are hardly any.
 
 # %%
-plots.relative_error_against_deadline(law, [10_000, 1_000_000, 100_000_000])
+title = "The rarer the event, the worse plain Monte Carlo does"
+figures.relative_error_against_deadline(law, [10_000, 1_000_000, 100_000_000], title)
 
 # %% [markdown]
 # ### Exercise 5: what 1 % costs
@@ -428,7 +439,7 @@ blame = {
     "all projects": plan.critical_tasks(durations).mean(axis=0),
     "projects of 70 days or more": plan.critical_tasks(late).mean(axis=0),
 }
-plots.bars_by_task(
+bars_by_task(
     plan,
     blame,
     "share of projects",
@@ -440,7 +451,7 @@ plots.bars_by_task(
 # many per cent the risk $P(D \ge 70)$ falls if its mean duration falls by one per cent. The exact law gives it.
 
 # %%
-plots.bars_by_task(
+bars_by_task(
     plan,
     {"elasticity": law.elasticities(70)},
     "% of risk per % of mean duration",
@@ -533,8 +544,12 @@ attempts["5,000,000"].against(exact)
 #
 # ### Where to read on
 #
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapters 2 and 9: the book behind this notebook and the next.
-# - Kulkarni and Adlakha (1986), *Markov and Markov-regenerative PERT networks*: the exact law.
-# - Brian Keng (2019), *Importance sampling and estimating marginal likelihood in variational autoencoders*: the post.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapters 2 and 9: the
+#   book behind this notebook and the next.
+# - [Kulkarni and Adlakha (1986)](https://doi.org/10.1287/opre.34.5.769), *Markov and Markov-regenerative PERT
+#   networks*: the exact law.
+# - [Brian Keng
+#   (2019)](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/),
+#   *Importance sampling and estimating marginal likelihood in variational autoencoders*: the post.
 #
 # **Next:** `02_importance_sampling.ipynb`, where we stop waiting for late projects and make them happen.

@@ -34,6 +34,8 @@ from pathlib import Path
 import numpy as np
 from course_lib.estimates import Estimate, effective_sample_size, pareto_k
 from course_lib.exercises import notebook_02 as check
+from course_lib.figures import notebook_02 as figures
+from course_lib.figures.plans import bars_by_task, estimates_with_intervals, gantt
 from course_lib.projects import (
     Project,
     Proposal,
@@ -45,7 +47,6 @@ from course_lib.projects import (
     minimum_variance,
     mixture,
     monte_carlo,
-    plots,
     scaled,
 )
 
@@ -131,7 +132,7 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 # ## 2.2 What a proposal costs
 #
 # The estimate is an average again, so its standard error is the standard deviation of $f w$ over $\sqrt n$. What
-# matters is the variance of one draw (Owen, theorem 9.1):
+# matters is the variance of one draw ([Owen 2013](https://artowen.su.domains/mc/), theorem 9.1):
 #
 # $$ \sigma_q^2 = \mathbb{E}_q[f^2 w^2] - \mu^2 = \int \frac{f^2 p^2}{q} - \mu^2, \qquad \mu = \mathbb{E}_p[f] . $$
 #
@@ -141,7 +142,7 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 # Take one exponential task and scale its mean by $c$. The area under $p^2/q$ is $\mathbb{E}_q[w^2]$:
 
 # %%
-plots.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
+figures.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
 
 # %% [markdown]
 # A little too wide or too narrow costs a little. But the narrow side has a cliff: below $c = 1/2$ the curve $p^2/q$
@@ -202,14 +203,17 @@ points = {
     "the post's “3x”": (3, post_3x.relative_variance(70)),
     "the post's “4x”": (4, post_4x.relative_variance(70)),
 }
-plots.factor_sweep(factors, sweep, scaled(plan, 1).relative_variance(70), points)
+nominal = scaled(plan, 1).relative_variance(70)
+figures.factor_sweep(factors, sweep, nominal, points, "Scale what matters, and not too far")
 
 # %% [markdown]
 # ### Exercise 3: the points that are off the curve
 #
-# The two marked points are the proposals of the post, labelled "critical path x 3" and "x 4" there, with the means
-# written out in the cell above. They should lie on the curve. Compare `post_3x.means` with `plan.means`, find what went
-# wrong, and make the proposal that "critical path x 3" promises.
+# The two marked points are the proposals of [Brian Keng's
+# post](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/),
+# labelled "critical path x 3" and "x 4" there, with the means written out in the cell above. They should lie on the
+# curve. Compare `post_3x.means` with `plan.means`, find what went wrong, and make the proposal that "critical path x 3"
+# promises.
 
 # %% tags=["exercise"]
 mended = None  # a proposal; Proposal(plan, means) or scaled(plan, factor, tasks) make one
@@ -248,15 +252,23 @@ print(
 # Scale *every* task and watch the log-weights spread as the factor grows. Late draws get more numerous, their
 # weights more unequal, and what they are worth, the ESS of the late draws, rises and then falls.
 
+
 # %%
-plots.weight_histograms(plan, 70, [1.5, 2.0, 4.0, 8.0], n=10_000)
+def weigh(factor):
+    """Log-weights of 10,000 projects with every mean scaled, and which are late, [n] each."""
+    q = scaled(plan, factor)
+    draws = q.draw(np.random.default_rng(0), 10_000)
+    return q.log_weights(draws), plan.completion_times(draws) >= 70
+
+
+figures.weight_histograms({factor: weigh(factor) for factor in [1.5, 2.0, 4.0, 8.0]})
 
 # %% [markdown]
 # Move the factor yourself. Where are the late draws worth most? (Without a running kernel, the figure above shows four
 # positions of the slider.)
 
 # %% tags=["widget"]
-plots.explore_factor(plan, deadline=70)
+figures.explore_factor(weigh)
 
 # %% [markdown]
 # ### When the variance is infinite
@@ -271,7 +283,7 @@ runs = {}
 for seed in range(4):
     draws = narrow.draw(np.random.default_rng(seed), 1_000_000)
     runs[f"run {seed + 1}"] = np.exp(narrow.log_weights(draws))
-plots.running_estimates(
+figures.running_estimates(
     runs, 1.0, "Infinite variance: long quiet stretches below the truth, then jumps"
 )
 
@@ -311,7 +323,11 @@ print(f"ESS of the weights: {plain.n:,}; ESS of the contributions: {plain.ess:.0
 repeats = [
     importance_sampling(plan, 70, proposal, n=10_000, seed=seed) for seed in range(500)
 ]
-plots.error_bars_that_lie(repeats, proposal.relative_variance(70))
+titles = (
+    "Almost every run reports far too small a variance",
+    "and k-hat has no objection",
+)
+figures.variances_and_k_hats(repeats, proposal.relative_variance(70), titles)
 
 # %%
 reported = np.array([run.relative_variance for run in repeats])
@@ -331,9 +347,12 @@ print(
 
 # %%
 late_draws = late_projects(plan, deadline=70, n=200_000, seed=0)
-plots.late_by_longest_path(
-    plan, late_draws, proposal.log_weights(late_draws), plan.completion_times(late_draws)
+log_w, times = proposal.log_weights(late_draws), plan.completion_times(late_draws)
+titles = (
+    "The heaviest weights are late by another path",
+    "Samples go where the second moment is not",
 )
+figures.late_by_longest_path(plan, late_draws, log_w, times, titles)
 
 # %% [markdown]
 # Nine late projects in ten are late along 1-2-4-10, and for them the proposal is made: light
@@ -415,7 +434,7 @@ while level < 70:
 
 # %%
 adapted = cross_entropy(plan, deadline=70, seed=0)
-plots.bars_by_task(
+bars_by_task(
     plan,
     {
         "the plan": plan.means,
@@ -534,7 +553,7 @@ print(f"relative variance {conditional_variance.rounded}")
 # the course a neural network, the encoder, is trained to do that.
 
 # %%
-plots.gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
+gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
 
 # %% [markdown]
 # ## 2.6 A plan of 200 tasks
@@ -599,7 +618,7 @@ again = importance_sampling(large, deadline, second, n=200_000, seed=6)
 print(f"day 400: first {opinions['cross-entropy'].rounded}, second {again.rounded}")
 
 # %%
-plots.estimates_with_intervals(
+estimates_with_intervals(
     {**opinions, "defensive mixture": again},
     again.value,
     "estimator",
@@ -703,7 +722,7 @@ row(
 print(f"{'exact':23} {exact:>21.6g}")
 
 # %%
-plots.seconds_to_one_percent(seconds)
+figures.seconds_to_one_percent(seconds, "What a good proposal is worth")
 
 # %% tags=["headline"]
 importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against(exact)
@@ -754,9 +773,13 @@ importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against
 #
 # ### Where to read on
 #
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapters 8 and 9: weights, mixtures, the example itself.
-# - Vehtari, Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*: k-hat.
-# - de Boer, Kroese, Mannor and Rubinstein (2005), *A tutorial on the cross-entropy method*.
-# - Chatterjee and Diaconis (2018), *The sample size required in importance sampling*: how many draws it really takes.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapters 8 and 9:
+#   weights, mixtures, the example itself.
+# - [Vehtari, Simpson, Gelman, Yao and Gabry (2024)](https://arxiv.org/abs/1507.02646), *Pareto smoothed importance
+#   sampling*: k-hat.
+# - [de Boer, Kroese, Mannor and Rubinstein (2005)](https://doi.org/10.1007/s10479-005-5724-z), *A tutorial on the
+#   cross-entropy method*.
+# - [Chatterjee and Diaconis (2018)](https://arxiv.org/abs/1511.01437), *The sample size required in importance
+#   sampling*: how many draws it really takes.
 #
 # **Next:** notebook 3, where the integral is over what an image might mean.

@@ -35,7 +35,10 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate, effective_sample_size
 from course_lib.exercises import notebook_03 as check
-from course_lib.vae import VAE, LinearGaussianVAE, elbo, log_likelihood, plots
+from course_lib.figures import notebook_03 as figures
+from course_lib.figures.images import image_rows
+from course_lib.figures.live import LiveCurve
+from course_lib.vae import VAE, LinearGaussianVAE, elbo, log_likelihood
 from course_lib.vae.bounds import score_function
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn.functional import softplus
@@ -102,11 +105,15 @@ for dim in dims:
         ess[name].append(torch.from_numpy(effective_sample_size(log_w)))
 
 # %%
-plots.against_dimension(
+figures.against_dimension(
     dims,
     {name: torch.stack(values) for name, values in errors.items()},
     {name: torch.stack(values) for name, values in ess.items()},
     n_draws=10_000,
+    titles=(
+        "From 8 numbers on, the prior's estimate is far off",
+        "because a single draw carries the average",
+    ),
 )
 
 # %% [markdown]
@@ -158,11 +165,11 @@ check.log_weights(log_weights)
 # the **evidence lower bound**. Two weights are enough to see why:
 
 # %%
-plots.jensen((0.3, 3.0))
+figures.jensen((0.3, 3.0))
 
 # %% [markdown]
-# <details><summary><b>Spot it.</b> A well-known practical on VAEs ("the practical" below) derives the same bound, and gives as
-# the reason that the logarithm is convex. What would follow if it were?</summary>
+# <details><summary><b>Spot it.</b> A practical on VAEs by Gouws, Bhoopchand and Paquet ("the practical" below) derives
+# the same bound, and gives as the reason that the logarithm is convex. What would follow if it were?</summary>
 #
 # An <em>upper</em> bound. For a convex function, which bends up, the mean of the values lies above the value of the mean:
 # E[max] ≥ max E in notebook 1. The logarithm is <em>concave</em>, so the mean of the logs lies below, and that is why
@@ -234,7 +241,8 @@ for name, moves, models in [
     log_w = torch.cat([other.log_weights(x[:1], 2_000, seeded(3)) for other in models], 1)
     exact_bounds = torch.cat([other.exact_elbo(x[:1]) for other in models])
     panels[name] = (moves, exact_bounds, log_w)  # [9], [9], [2000, 9]
-plots.bound_as_q_moves(panels, exact[0].item())
+titles = ("Shift q: the bound falls", "Stretch or squeeze it: the same")
+figures.bound_as_q_moves(panels, exact[0].item(), titles)
 
 # %% [markdown]
 # The same 2,000 log-weights give both: their *mean* is the ELBO, which feels every flaw of $q$; the *log of the mean
@@ -286,7 +294,7 @@ vae
 # Last layers have no activation: means and logits may be any number.
 
 # %%
-plots.draw_networks(vae, batch_size=32)
+figures.draw_networks(vae, batch_size=32)
 
 # %% [markdown]
 # <details><summary><b>Question.</b> What would three layers be without the two tanh?</summary>
@@ -326,7 +334,7 @@ check.shapes(flattened, hidden, output, std, z_shape, logits)
 # to $e^r$ far on the left and to $r$ on the right.
 
 # %%
-plots.ways_to_be_positive(floor=1e-6)
+figures.ways_to_be_positive(floor=1e-6)
 
 # %% [markdown]
 # With `exp`, one unlucky step from 5 to 15 multiplies the scale by 20,000, its gradient too. The absolute value
@@ -437,7 +445,7 @@ for name, values in gradients.items():
     print(f"{name:24} {Estimate.from_values(values).rounded}, exact {exact_gradient:.3f}")
 
 # %%
-plots.gradient_histograms(gradients, exact_gradient)
+figures.gradient_histograms(gradients, exact_gradient)
 
 # %% [markdown]
 # All three are right on average, and the spread tells them apart. The score function learns only *how good* a draw was;
@@ -445,8 +453,8 @@ plots.gradient_histograms(gradients, exact_gradient)
 # the noise. In most VAEs the pathwise gradient is so good that five draws, or one, are enough. We shall test "or one".
 #
 # One more trick, in a sentence: $\phi$ enters the log-weight twice, through $z$ and through $\log q$ itself, and the
-# second part has mean zero; leaving it out (*sticking the landing*, Roeder et al. 2017) makes the gradient exact once $q$
-# is the posterior.
+# second part has mean zero; leaving it out (*sticking the landing*, [Roeder et al.
+# 2017](https://arxiv.org/abs/1703.09194)) makes the gradient exact once $q$ is the posterior.
 #
 # ### Exercise 5: which line is which term?
 #
@@ -485,7 +493,7 @@ check.terms(expectation, divergence, noise, encoder_runs, decoder_runs)
 
 # %%
 grey = digits.train[:12]
-plots.image_rows(
+image_rows(
     {
         "grey": grey,
         "x > 0.5, first time": (grey > 0.5).float(),
@@ -535,7 +543,7 @@ untrained = copy.deepcopy(vae)
 optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
 prior_images, reconstructed = {}, {}
 
-with plots.LiveCurve("epoch", "ELBO (nats per image)", "The bound rises") as curve:
+with LiveCurve("epoch", "ELBO (nats per image)", "The bound rises") as curve:
     for epoch in range(1, 61):
         order = torch.randperm(len(digits.train))
         bounds = [take_step(vae, optimizer, digits.train[i]) for i in order.split(100)]
@@ -547,7 +555,11 @@ with plots.LiveCurve("epoch", "ELBO (nats per image)", "The bound rises") as cur
                 prior_images[name] = vae.mean_image(vae.sample_prior(9, seeded(0)))
 
 # %%
-plots.snapshots(prior_images, reconstructed, test[:9])
+titles = (
+    "Images from the prior become digits, more or less",
+    "Reconstructions take the shape of their image",
+)
+figures.snapshots(prior_images, reconstructed, test[:9], titles)
 
 # %% [markdown]
 # The pictures show each pixel's *probability*, grey where the model is unsure. At first the encoder sends every image to
@@ -577,7 +589,7 @@ plots.snapshots(prior_images, reconstructed, test[:9])
 # it broadcasts.
 
 # %%
-plots.draw_broadcasting(n_samples=25, batch=100, dim=8)
+figures.draw_broadcasting(n_samples=25, batch=100, dim=8)
 
 # %% [markdown]
 # The images need no copies either. `[100, 64]` meets logits `[25, 100, 64]` and is read 25 times. Some frameworks insist
@@ -627,9 +639,10 @@ print(
 # %% [markdown]
 # ### Is one sample enough?
 #
-# Kingma and Welling remark that one sample for each image is enough if batches are as large as 100. The gradient of a
-# batch has two sources of chance: *which images* are in it, and *which noise* $\varepsilon$ each one got. Let one image's
-# gradient vary by $V_x$ because of the first and $V_\varepsilon$ because of the second.
+# [Kingma and Welling (2014)](https://arxiv.org/abs/1312.6114) remark that one sample for each image is enough if
+# batches are as large as 100. The gradient of a batch has two sources of chance: *which images* are in it, and *which
+# noise* $\varepsilon$ each one got. Let one image's gradient vary by $V_x$ because of the first and $V_\varepsilon$
+# because of the second.
 #
 # ### Exercise 7: variance of the gradient
 #
@@ -694,7 +707,11 @@ measured = {
     n_samples: [measured_variance(size, n_samples) for size in sizes]
     for n_samples in (1, 10)
 }
-plots.gradient_variance(parts, sizes, measured)
+titles = (
+    "With one sample, most of the\nvariance is noise",
+    "Trained: more samples lower the line,\na larger batch moves along it",
+)
+figures.gradient_variance(parts, sizes, measured, titles)
 
 # %%
 v_images, v_noise = parts["trained"]
@@ -725,7 +742,7 @@ for batch_size in (10, 100):
             batch = torch.randint(len(digits.train), (batch_size,))
             take_step(learner, optimizer, digits.train[batch], n_samples)
         curves[batch_size, n_samples] = path
-plots.learning_curves(steps, curves)
+figures.learning_curves(steps, curves, "Ten samples help; ten times the batch helps more")
 
 # %% [markdown]
 # At batch 10 ten looks at each image help a lot. At batch 100 one is enough, though ten would still help a little with
@@ -749,7 +766,7 @@ print(
     "pixels vary less than from the prior:",
     bool(by_encoder.std(0).mean() < by_prior.std(0).mean()),
 )
-plots.image_rows(
+image_rows(
     {
         "the image": test[:1],
         "z from q(z|x)": by_encoder[:12],
@@ -767,7 +784,7 @@ plots.image_rows(
 with torch.no_grad():
     q = vae.posterior(test)
     kl = 0.5 * (q.mean**2 + q.std**2 - 1 - 2 * q.std.log()).mean(0)
-plots.kl_by_dimension(kl)
+figures.kl_by_dimension(kl, "The last dimensions are left at the prior: they say nothing")
 
 # %% [markdown]
 # Dimensions near zero carry nothing: there $q$ is the prior, whatever the image. That is **posterior collapse**, here in a
@@ -791,7 +808,8 @@ with torch.no_grad():
     line = torch.linspace(-2.5, 2.5, 11)
     grid = torch.stack(torch.meshgrid(line, line.flip(0), indexing="xy"), -1)  # [11, 11, 2]
     tiles = flat.mean_image(grid)
-plots.latent_plane(codes, digits.test_labels, tiles, reach=2.9)
+title = "Some classes have regions of their own; others overlap"
+figures.latent_plane(codes, digits.test_labels, tiles, reach=2.9, title=title)
 
 # %% [markdown]
 # Nobody told the model about classes. Some got places of their own because similar images need similar codes; others,
@@ -812,7 +830,12 @@ with torch.no_grad():
     q = flat.posterior(datasets.binarize(digits.train, seeded(0)))
     log_aggregate = torch.logsumexp(q.log_prob(plane), 1) - math.log(len(digits.train))
     log_prior = flat.log_prior(plane)[:, 0]
-plots.covering(line, log_prior.reshape(61, 61), log_aggregate.reshape(61, 61))
+figures.covering(
+    line,
+    log_prior.reshape(61, 61),
+    log_aggregate.reshape(61, 61),
+    "Their ratio: too few inside black lines",
+)
 
 # %% [markdown]
 # <details><summary><b>Question.</b> Does p(z), through the decoder, capture the "data manifold"? What would make prior
@@ -835,7 +858,13 @@ plots.covering(line, log_prior.reshape(61, 61), log_aggregate.reshape(61, 61))
 evidence = log_likelihood(vae, test, n_samples=500)
 gap = evidence.per_image - evidence.elbo
 order = gap.argsort()
-plots.gap_by_image(evidence.per_image, evidence.elbo, test[order[-6:]], test[order[:6]])
+figures.gap_by_image(
+    evidence.per_image,
+    evidence.elbo,
+    hardest=test[order[-6:]],
+    easiest=test[order[:6]],
+    title="The gap differs from image to image",
+)
 
 # %%
 improbable = evidence.per_image < evidence.per_image.median()
@@ -916,10 +945,18 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 #
 # ### Where to read on
 #
-# - Kingma and Welling (2014), *Auto-encoding variational Bayes*; Rezende, Mohamed and Wierstra (2014), *Stochastic
-#   backpropagation and approximate inference in deep generative models*: the two papers that began it.
-# - Kingma and Welling (2019), *An introduction to variational autoencoders*: a book by those who know.
-# - Mohamed, Rosca, Figurnov and Mnih (2020), *Monte Carlo gradient estimation in machine learning*: section 3.4 at length.
-# - Art Owen, *Monte Carlo theory, methods and examples*, chapter 9: weights, once more.
+# - [Kingma and Welling (2014)](https://arxiv.org/abs/1312.6114), *Auto-encoding variational Bayes*; [Rezende, Mohamed
+#   and Wierstra (2014)](https://arxiv.org/abs/1401.4082), *Stochastic backpropagation and approximate inference in deep
+#   generative models*: the two papers that began it.
+# - [Kingma and Welling (2019)](https://arxiv.org/abs/1906.02691), *An introduction to variational autoencoders*: a book
+#   by those who know.
+# - [Mohamed, Rosca, Figurnov and Mnih (2020)](https://arxiv.org/abs/1906.10652), *Monte Carlo gradient estimation in
+#   machine learning*: section 3.4 at length.
+# - [Art Owen (2013)](https://artowen.su.domains/mc/), *Monte Carlo theory, methods and examples*, chapter 9: weights,
+#   once more.
+# - [Gouws, Bhoopchand and Paquet (2017)](https://github.com/deep-learning-indaba/practicals2017), *Variational
+#   auto-encoders*: the practical.
+# - [Louis Tiao (2017)](http://louistiao.me/posts/inference-in-variational-autoencoders-with-different-monte-carlo-sample-sizes/),
+#   *Inference in variational autoencoders with different Monte Carlo sample sizes*: the post that section 3.6 tests.
 #
 # **Next:** notebook 4, where one draw becomes many and the bound closes in on $\log p(x)$.

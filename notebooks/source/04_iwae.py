@@ -18,7 +18,8 @@
 # trained. You will climb it, measure each rung against an exact $\log p(x)$, and meet what is lost on the way up.
 #
 # **You will be able to**
-# - write the bound of Burda, Grosse and Salakhutdinov, say why it grows with $k$, and how fast;
+# - write the bound of [Burda, Grosse and Salakhutdinov](https://arxiv.org/abs/1509.00519), say why it grows with $k$,
+#   and how fast;
 # - write its gradient as a weighted sum, and recognise four popular ways to get it wrong;
 # - say what a large $k$ does to the encoder, and how to mend it;
 # - compare trained models on the same images, with errors that are fair.
@@ -34,8 +35,11 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate, pareto_k
 from course_lib.exercises import notebook_04 as check
+from course_lib.figures import notebook_04 as figures
+from course_lib.figures.images import image_rows
+from course_lib.figures.live import LiveCurve
 from course_lib.training import load_checkpoint
-from course_lib.vae import VAE, LinearGaussianVAE, elbo, iwae_bound, log_likelihood, plots
+from course_lib.vae import VAE, LinearGaussianVAE, elbo, iwae_bound, log_likelihood
 from course_lib.vae.bounds import (
     doubly_reparameterized,
     elbo_closed_form,
@@ -92,17 +96,21 @@ for k in [1, 2, 5, 10, 20, 50]:
     print(f"k = {k:2}: L_k = {bounds[-1][0]:.2f}")
 
 # %%
-plots.bounds_against_k(
-    [1, 2, 5, 10, 20, 50], bounds, float(exact_elbo.mean()), float(exact.mean())
+figures.bounds_against_k(
+    [1, 2, 5, 10, 20, 50],
+    bounds,
+    float(exact_elbo.mean()),
+    float(exact.mean()),
+    "The bound starts at the ELBO and climbs towards log p(x)",
 )
 
 # %% [markdown]
 # ### Why subtract the largest?
 #
 # The cell above did `exp`, `mean`, `log`, because its weights are near $e^{-8}$. Those of an image of 784 pixels are
-# near $e^{-100}$. Code for the IWAE therefore subtracts the largest log-weight first. A blog post that explains such
-# code doubts it: log-weights are negative anyway, so is it wise to push them further down? (We follow that post
-# through this notebook, and answer its doubts.) See what happens without:
+# near $e^{-100}$. Code for the IWAE therefore subtracts the largest log-weight first. A blog post of June 2019 that
+# explains such code doubts it: log-weights are negative anyway, so is it wise to push them further down? (We follow
+# that post through this notebook, and answer its doubts.) See what happens without:
 
 # %%
 small = torch.tensor([-104.0, -105.0, -110.0])  # float32
@@ -178,9 +186,9 @@ for m in range(1, 7):
 #
 # $$ \log p(x) - L_k = \mathbb{E}[u - 1 - \log u] \approx \mathbb{E}\Big[\tfrac12 (u-1)^2\Big] = \frac{1}{2k}\,\frac{\operatorname{Var}(w)}{p(x)^2} . $$
 #
-# The approximation is good once $u$ is near 1. (This is the *delta method*; Nowozin 2018 carries it further.) So the
-# gap falls like $1/k$, and its size is the relative variance of the weights: notebook 2's measure of a proposal,
-# again.
+# The approximation is good once $u$ is near 1. (This is the *delta method*; [Nowozin
+# 2018](https://openreview.net/forum?id=HyZoi-WRb) carries it further.) So the gap falls like $1/k$, and its size is the
+# relative variance of the weights: notebook 2's measure of a proposal, again.
 #
 # ### Exercise 3: samples for a gap
 #
@@ -245,7 +253,12 @@ gaps = {
     "wide q": [gap(model, k) for k in ks],
     "narrow q": [gap(narrow, k, finite_variance=False) for k in ks],
 }
-plots.gap_against_k(ks, gaps, {"wide q": float(relative_variance(model, x[:20]).mean())})
+figures.gap_against_k(
+    ks,
+    gaps,
+    {"wide q": float(relative_variance(model, x[:20]).mean())},
+    "With a finite variance the gap falls like 1/k; with an infinite one, slower",
+)
 
 # %% [markdown]
 # ### Does the narrow one get there at all?
@@ -468,16 +481,17 @@ for name, (bound, layer) in {
 }.items():
     runs = [gradient_runs(bound, layer, k) for k in ks]
     ratios[name] = [float((g.mean(0).abs() / g.std(0)).mean()) for g in runs]
-plots.signal_against_k(ks, ratios, runs=4_000)
+title = "More samples: the decoder hears better, the encoder worse"
+figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 
 # %% [markdown]
-# As Rainforth et al. (2018) derived: with $M$ images in a batch the decoder's ratio grows like $\sqrt{Mk}$, the
-# encoder's falls like $\sqrt{M/k}$. *Tighter bounds are not necessarily better.*
+# As [Rainforth et al. (2018)](https://arxiv.org/abs/1802.04537) derived: with $M$ images in a batch the decoder's ratio
+# grows like $\sqrt{Mk}$, the encoder's falls like $\sqrt{M/k}$. *Tighter bounds are not necessarily better.*
 #
 # The third curve mends it. In $\log q(z \mid x)$ the encoder's $\phi$ occurs twice: inside $z$, and directly, as the
 # parameters of the density. In the ELBO's gradient the direct part has mean zero and is only noise; *sticking the
-# landing* (Roeder et al. 2017) drops it. For $L_k$ its mean is not zero, but it can be reparameterized once more, and
-# what is left is (Tucker et al. 2019)
+# landing* ([Roeder et al. 2017](https://arxiv.org/abs/1703.09194)) drops it. For $L_k$ its mean is not zero, but it can
+# be reparameterized once more, and what is left is ([Tucker et al. 2019](https://arxiv.org/abs/1810.04152))
 #
 # $$ \nabla_\phi L_k = \mathbb{E}\Big[\sum_i \tilde w_i^{\,2} \; \frac{\partial \log w_i}{\partial z_i} \, \frac{\partial z_i}{\partial \phi}\Big] . $$
 #
@@ -528,7 +542,7 @@ def train(k, curve, n_steps=800):
 
 # %%
 title = "After the same number of updates, larger k ends higher"
-with plots.LiveCurve("updates", "log p(x) of validation images (nats)", title) as curve:
+with LiveCurve("updates", "log p(x) of validation images (nats)", title) as curve:
     trained = {k: train(k, curve) for k in [1, 5, 50]}
 
 # %% [markdown]
@@ -555,7 +569,7 @@ check.paired(paired)
 
 # %%
 evidence = {k: log_likelihood(trained[k], test, n_samples=500) for k in trained}
-plots.evidence_by_k(evidence)
+figures.evidence_by_k(evidence, "The images get more probable, the ELBO worse")
 
 # %%
 for k in [5, 50]:
@@ -566,10 +580,10 @@ lower = float((evidence[50].elbo - evidence[1].elbo).mean()) < -0.5
 print(f"the ELBO of k = 50 is lower by more than half a nat: {lower}")
 
 # %% [markdown]
-# Larger $k$, better model, and a *worse* ELBO. That is no contradiction. The ELBO punishes every bad draw, so it
-# wants a cautious $q$, and a model whose posterior suits it. $L_k$ forgives all but the best of the $k$ draws: $q$
-# may spread, and the model need not bend to it. (Cremer et al. 2017 make this precise: $L_k$ is the ELBO of a richer
-# $q$, the one that picks among $k$ draws by their weights.)
+# Larger $k$, better model, and a *worse* ELBO. That is no contradiction. The ELBO punishes every bad draw, so it wants
+# a cautious $q$, and a model whose posterior suits it. $L_k$ forgives all but the best of the $k$ draws: $q$ may
+# spread, and the model need not bend to it. ([Cremer et al. 2017](https://arxiv.org/abs/1704.02916) make this precise:
+# $L_k$ is the ELBO of a richer $q$, the one that picks among $k$ draws by their weights.)
 #
 # ## 4.7 MNIST, and two stochastic layers
 #
@@ -578,7 +592,7 @@ print(f"the ELBO of k = 50 is lower by more than half a nat: {lower}")
 # **two layers** of latent variables.
 
 # %%
-plots.draw_two_layers()
+figures.draw_two_layers()
 
 # %% [markdown]
 # Nothing in this notebook needs to change for it. Its $z$ is $z_1$ and $z_2$ side by side, its log-weight is
@@ -606,7 +620,7 @@ for name, card in cards.items():
     print(f"{name:22} {card['epochs']:>6} {found['elbo']['value']:>8.2f}", end=" ")
     print(f"{log_p['value']:>8.2f} ± {log_p['std_error_over_images']:.2f}", end=" ")
     print(f"{published[name]:>8.2f}", end=" ")
-    print(f"{log_p['share_of_images_with_pareto_k_above_0.7']:>7.0%} of images")
+    print(f"{log_p['share_of_high_pareto_k']:>7.0%} of images")
 
 # %% [markdown]
 # Read the table with care.
@@ -626,7 +640,7 @@ for name, card in cards.items():
 draws = torch.Generator().manual_seed(0)
 with torch.no_grad():
     rows = {name: m.mean_image(m.sample_prior(14, draws)) for name, m in models.items()}
-plots.image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
+image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
 
 # %%
 with torch.no_grad():
@@ -634,7 +648,7 @@ with torch.no_grad():
     drawn = best.mean_image(best.sample_prior(14, draws))
     bits = datasets.binarize(drawn, draws)
     again = best.mean_image(best.posterior(bits).mean)
-plots.image_rows(
+image_rows(
     {"drawn": drawn, "binarized": bits, "reconstructed": again},
     "Reconstructions of images that the model drew itself",
 )
@@ -643,9 +657,9 @@ plots.image_rows(
 # ### Who uses what
 #
 # A VAE need not use all the latent dimensions it is given. Call one **active** if its posterior mean varies over
-# images, with a variance above 0.01 (Burda et al. 2016, section 5). For the digits we take the test images; for
-# MNIST, 1,000 images that each model draws itself, so that no download is needed. Real ones would give slightly
-# different variances.
+# images, with a variance above 0.01 ([Burda et al. 2016](https://arxiv.org/abs/1509.00519), section 5). For the digits
+# we take the test images; for MNIST, 1,000 images that each model draws itself, so that no download is needed. Real
+# ones would give slightly different variances.
 
 
 # %%
@@ -665,7 +679,7 @@ panels = {
     "Digits: with k = 1 the last of 8 say least": activity,
     "MNIST: about half of 50 do the work": larger,
 }
-plots.activity(panels, threshold=0.01)
+figures.activity(panels, threshold=0.01)
 
 # %% [markdown]
 # A dimension below the line is as good as switched off: its posterior is the prior, whatever the image. With more
@@ -737,11 +751,17 @@ log_likelihood(model, x, n_samples=5_000).mean.against(exact.mean())
 #
 # ### Where to read on
 #
-# - Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*: the bound, its proofs, the table.
-# - Cremer, Morris and Duvenaud (2017), *Reinterpreting importance-weighted autoencoders*: the richer q behind it.
-# - Rainforth et al. (2018), *Tighter variational bounds are not necessarily better*: signal and noise.
-# - Tucker, Lawson, Gu and Maddison (2019), *Doubly reparameterized gradient estimators for Monte Carlo objectives*.
-# - Nowozin (2018), *Debiasing evidence approximations*: the 1/k term, and how to remove it.
-# - Domke and Sheldon (2018), *Importance weighting and variational inference*: when the 1/k law holds.
+# - [Burda, Grosse and Salakhutdinov (2016)](https://arxiv.org/abs/1509.00519), *Importance weighted autoencoders*: the
+#   bound, its proofs, the table.
+# - [Cremer, Morris and Duvenaud (2017)](https://arxiv.org/abs/1704.02916), *Reinterpreting importance-weighted
+#   autoencoders*: the richer q behind it.
+# - [Rainforth et al. (2018)](https://arxiv.org/abs/1802.04537), *Tighter variational bounds are not necessarily
+#   better*: signal and noise.
+# - [Tucker, Lawson, Gu and Maddison (2019)](https://arxiv.org/abs/1810.04152), *Doubly reparameterized gradient
+#   estimators for Monte Carlo objectives*.
+# - [Nowozin (2018)](https://openreview.net/forum?id=HyZoi-WRb), *Debiasing evidence approximations*: the 1/k term, and
+#   how to remove it.
+# - [Domke and Sheldon (2018)](https://arxiv.org/abs/1808.09034), *Importance weighting and variational inference*: when
+#   the 1/k law holds.
 #
 # **Next:** notebook 5, where the model is large, the exact answer unknown, and log p(x) has to be earned.

@@ -34,18 +34,19 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate
 from course_lib.exercises import notebook_05 as check
+from course_lib.figures import notebook_05 as figures
+from course_lib.figures.images import image_rows
 from course_lib.training import PRESETS, load_checkpoint
 from course_lib.training.checkpoints import PUBLISHED
 from course_lib.training.presets import flops_per_image
 from course_lib.vae import (
+    Annealing,
     DiscretizedLogisticMixture,
     LinearGaussianVAE,
     annealed_importance_sampling,
     bidirectional_bounds,
-    evidence_plots,
     iwae_bound,
     log_likelihood,
-    plots,
 )
 from course_lib.vae.distributions import DiagonalGaussian
 from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
@@ -119,7 +120,7 @@ examples = {
     "a mean near the edge": mixture([1.0], [0.95], [0.08]),
     "three logistics": mixture([0.5, 0.3, 0.2], [0.0, 0.55, 1.1], [0.03, 0.06, 0.02]),
 }
-evidence_plots.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
+figures.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
 
 # %% [markdown]
 # ### Right on paper, wrong in float32
@@ -139,10 +140,11 @@ for level in [101, 110, 114, 116, 118, 150]:
     print(f"{torch.log(exact[0] - exact[1]):5.2f}")
 
 # %% [markdown]
-# $-\infty$ in a loss becomes NaN in the gradient. A blog post of 2019 on importance sampling for VAEs, whose numbers we
-# meet again, trained such a model on CIFAR-10 and met those NaNs. It clamped the scales to a range and skipped the bad
-# values. There is no need. With $a$ and $b$ the two edges in
-# units of the scale,
+# $-\infty$ in a loss becomes NaN in the gradient. [Brian Keng's post of
+# 2019](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/) on
+# importance sampling for VAEs, whose numbers we meet again, trained such a model on CIFAR-10 and met those NaNs. It
+# clamped the scales to a range and skipped the bad values. There is no need. With $a$ and $b$ the two edges in units of
+# the scale,
 #
 # $$ \sigma(b) - \sigma(a) = \sigma(b)\;\sigma(-a)\;\big(1 - e^{a - b}\big) , $$
 #
@@ -167,9 +169,7 @@ for name, model in grey_models.items():
     z = model.posterior(digits.test[:1]).mean
     log_probs = model.conditional(z).log_probs()  # [images, channels, 8, 8, 17 levels]
     pixel[name] = log_probs[0, 0, row, column].exp()
-evidence_plots.mass_functions(
-    pixel, observed=round(16 * float(digits.test[0, 0, row, column]))
-)
+figures.mass_functions(pixel, observed=round(16 * float(digits.test[0, 0, row, column])))
 
 # %% [markdown]
 # That is one pixel of one image, with $z$ at the mean of $q$. Over all test images, in nats and in **bits per
@@ -186,7 +186,7 @@ for name, found in grey_evidence.items():
         end="",
     )
     print(f" per dimension; {train:.1f} nats on the images it was trained on")
-evidence_plots.paired_differences(
+figures.paired_differences(
     {n: grey_evidence[n].per_image for n in names}, reference="digits-mixture"
 )
 
@@ -245,11 +245,11 @@ deep, card = load_checkpoint("mnist-small-resnet")
 draws = torch.Generator().manual_seed(0)
 true_z = deep.sample_prior(40, draws)
 simulated = deep.sample_conditional(true_z, draws)
-plots.image_rows({"": simulated[:14]}, "Drawn from the model: what we evaluate first")
+image_rows({"": simulated[:14]}, "Drawn from the model: what we evaluate first")
 
 # %%
 log_w = deep.log_weights(simulated[:1], 5_000, draws)[:, 0]
-evidence_plots.log_weights(log_w)
+figures.log_weights(log_w)
 
 # %% [markdown]
 # $\log p(x)$ is not where the draws are. It is set by the few on the right, and the mean on the left does not see them.
@@ -301,7 +301,7 @@ for name, proposal in {"encoder": encoder, "prior": prior}.items():
 # %% [markdown]
 # The estimate from the prior rests on one or two lucky draws. How many would it take? A draw is useful if it falls
 # where the posterior is. Information theory puts a number on that: about $e^{\mathrm{KL}}$ draws, with the divergence
-# of the posterior from the prior (Chatterjee and Diaconis 2018). And
+# of the posterior from the prior ([Chatterjee and Diaconis 2018](https://arxiv.org/abs/1511.01437)). And
 #
 # $$ \mathrm{KL}\big(p(z \mid x) \,\|\, p(z)\big) = \mathbb{E}_{p(z \mid x)}\left[\log \frac{p(z \mid x)}{p(z)}\right] = \mathbb{E}_{p(z \mid x)}[\log p(x \mid z)] - \log p(x) , $$
 #
@@ -348,7 +348,7 @@ print(
 # %%
 ns = [2, 5, 10, 30, 100, 300, 1_000, 3_000]
 against_n = [log_likelihood(deep, simulated[:4], n) for n in ns]
-evidence_plots.evidence_against_n(ns, against_n)
+figures.evidence_against_n(ns, against_n)
 
 # %% [markdown]
 # `log_likelihood` streams: it never holds more than a thousand draws of a few images, whatever their number. Each
@@ -356,16 +356,16 @@ evidence_plots.evidence_against_n(ns, against_n)
 
 # %%
 deep_evidence = log_likelihood(deep, simulated, 1_000)
-evidence_plots.pareto_k_by_image(deep_evidence)
+figures.pareto_k_by_image(deep_evidence)
 
 # %%
-test_1000 = card["metrics"]["test"]["is_1000"]["log_likelihood"]
-share = test_1000["share_of_images_with_pareto_k_above_0.7"]
+test_1000 = card["metrics"]["test"]["others"][0]["log_likelihood"]
+share = test_1000["share_of_high_pareto_k"]
 print(f"of 10,000 real test images, with as many draws: {share:.0%} (from the card)")
 
 # %%
 order = deep_evidence.per_image.argsort()
-plots.image_rows(
+image_rows(
     {"hardest": simulated[order[:12]], "easiest": simulated[order[-12:].flip(0)]},
     "Improbable images are busy, probable ones are plain",
 )
@@ -439,7 +439,7 @@ proposals = {
     name: log_likelihood(plain, its_own[:60], 2_000, proposal=p)
     for name, p in choices.items()
 }
-evidence_plots.proposals_compared(proposals)
+figures.proposals_compared(proposals)
 
 # %% [markdown]
 # Every estimate is low on average, so the higher is the closer. To measure is best, by some half a nat; a little
@@ -520,7 +520,7 @@ for k in [1, 10, 100, 1_000]:
     lower = iwae_bound(log_w[:k])
     swapped = torch.cat([log_w_true[None], log_w[1:k]])
     sandwich[k] = (lower, iwae_bound(swapped))
-evidence_plots.sandwich("draws, k", sandwich)
+figures.sandwich("draws, k", sandwich)
 
 # %% [markdown]
 # The bounds close in as $k$ grows. They hold on average, over the one true $z$ too. A single run can err to the wrong
@@ -544,8 +544,9 @@ print(f"mean of all: {gap.mean():.1f} nats apart, standard error {mean_error:.2f
 #
 # ### Annealing
 #
-# What if $q$ is poor, or there is no encoder? **Annealed importance sampling** (Neal 2001) walks from the prior to the
-# posterior in many small steps. Between them stand
+# What if $q$ is poor, or there is no encoder? **Annealed importance sampling** ([Neal
+# 2001](https://doi.org/10.1023/A:1008923215028)) walks from the prior to the posterior in many small steps. Between
+# them stand
 #
 # $$ f_\beta(z) = p(z)\, p(x \mid z)^\beta \;\text{(unnormalized)}, \qquad 0 = \beta_0 < \beta_1 < \dots < \beta_T = 1 . $$
 #
@@ -578,7 +579,8 @@ def anneal(n_steps, n_chains=1_000):
 exact = float(
     torch.distributions.Normal(0, (1 + 0.4**2) ** 0.5).log_prob(torch.tensor(3.0))
 )
-evidence_plots.annealing({n: anneal(n) for n in [1, 10, 100]}, log_p_x_given_z, exact)
+walks = {n: anneal(n) for n in [1, 10, 100]}
+figures.annealing(walks, log_p_x_given_z, exact, "More steps, more even weights")
 
 # %% [markdown]
 # With one step it is the prior as proposal. With many, each ratio of neighbours is near 1 and the weights become more even.
@@ -595,13 +597,13 @@ evidence_plots.annealing({n: anneal(n) for n in [1, 10, 100]}, log_p_x_given_z, 
 # %%
 linear = LinearGaussianVAE.random(data_dim=8, latent_dim=4, seed=0)
 x = linear.simulate(20, seed=1)
-annealed = annealed_importance_sampling(linear, x, n_steps=100, n_chains=20)
+annealed = annealed_importance_sampling(linear, x, Annealing(n_steps=100, n_chains=20))
 print(annealed.mean.against(linear.exact_log_likelihood(x).mean()))
 
 # %% [markdown]
 # The same walk can be taken **backwards**. Start at the true $z$ of a simulated image, walk from the posterior to the
 # prior, and collect the reciprocal weight $1/w$. Its mean is $1/p(x)$. Forward and reverse chains together are
-# **bidirectional Monte Carlo** (Grosse et al. 2015).
+# **bidirectional Monte Carlo** ([Grosse et al. 2015](https://arxiv.org/abs/1511.02543)).
 #
 # ### Exercise 7: bounds from chains
 #
@@ -630,10 +632,11 @@ check.bounds_from_chains(bounds_from_chains)
 # In double precision: in single, rounding would now and then decide whether a move is accepted.
 grey, bits = (load_checkpoint(name)[0].double() for name in ["digits-mixture", "mnist-vae"])
 both_ways = {
-    n: bidirectional_bounds(grey, 20, n_steps=n, n_chains=4) for n in [10, 50, 300]
+    n: bidirectional_bounds(grey, 20, Annealing(n_steps=n, n_chains=4))
+    for n in [10, 50, 300]
 }
 by_encoder = log_likelihood(grey, both_ways[10].images, 2_000)
-evidence_plots.sandwich(
+figures.sandwich(
     "annealing steps",
     {n: (b.lower, b.upper) for n, b in both_ways.items()},
     by_encoder.mean,
@@ -645,7 +648,7 @@ evidence_plots.sandwich(
 # digits, and for the network of 5.5 whose k-hats were all too high?
 
 # %%
-bits_bounds = bidirectional_bounds(bits, 20, n_steps=300, n_chains=4)
+bits_bounds = bidirectional_bounds(bits, 20, Annealing(n_steps=300, n_chains=4))
 bits_evidence = log_likelihood(bits, bits_bounds.images, 2_000)
 for name, bounds, estimate in [
     ("digits-mixture", both_ways[300], by_encoder),
@@ -696,8 +699,8 @@ for c in sorted(cards, key=lambda c: c["metrics"]["test"]["log_likelihood"]["val
     columns = [
         f"{c['name']:21} {test['elbo']['value']:7.2f}",
         f"{log_p['value']:8.2f} ± {log_p['std_error_over_images']:.2f}",
-        f"{train - test['is_1000']['log_likelihood']['value']:+13.1f}",
-        f"{log_p['share_of_images_with_pareto_k_above_0.7']:12.0%}",
+        f"{train - test['others'][0]['log_likelihood']['value']:+13.1f}",
+        f"{log_p['share_of_high_pareto_k']:12.0%}",
         f" {c['seconds'] / 60:3.0f} min, {c['device'].split(',')[0]}",
     ]
     print(*columns)
@@ -718,9 +721,10 @@ for c in sorted(cards, key=lambda c: c["metrics"]["test"]["log_likelihood"]["val
 # - **A ceiling.** Binarizing is itself random, with a mean entropy of 45.53 nats an image. Minus that is the best any
 #   model can do on average.
 #
-# For scale: the convolutional VAE of 5.2's post reports -87.08 (one fixed binarization, 128 draws). A public residual VAE
-# with eight flow steps, whose networks our larger presets follow, reports -78.74 after 2,500 epochs on a GPU (1,000
-# draws), and NVAE (Vahdat and Kautz 2020) -78.01 after 21 hours on two.
+# For scale: the convolutional VAE of 5.2's post reports -87.08 (one fixed binarization, 128 draws). A public residual
+# VAE with eight flow steps ([Kreis 2021](https://github.com/karstenkreis/flow_vae)), whose networks our larger presets
+# follow, reports -78.74 after 2,500 epochs on a GPU (1,000 draws), and NVAE ([Vahdat and Kautz
+# 2020](https://arxiv.org/abs/2007.03898)) -78.01 after 21 hours on two.
 #
 # ## 5.8 What does it look like?
 #
@@ -732,22 +736,20 @@ shown = simulated[:12]
 fifty = deep.mean_image(deep.posterior(shown).rsample(50, draws))  # [50, images, pixels]
 spread = fifty.std(0)
 rows = {"drawn": shown, "one": fifty[0], "another": fifty[1]}
-plots.image_rows(
+image_rows(
     rows | {"spread": spread / spread.max()},
     "Twelve drawn images, reconstructions of each, and where these differ",
 )
 
 # %%
 fresh = deep.mean_image(deep.sample_prior(28, draws))
-plots.image_rows(
-    {"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel probabilities"
-)
+image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel probabilities")
 
 # %% [markdown]
 # ### What log p(x) does not tell
 #
-# A thought experiment (Theis, van den Oord and Bethge 2016). Take a good model and spoil it: with probability 0.99
-# it now shows coin flips, and only one image in a hundred comes from the model.
+# A thought experiment ([Theis, van den Oord and Bethge 2016](https://arxiv.org/abs/1511.01844)). Take a good model and
+# spoil it: with probability 0.99 it now shows coin flips, and only one image in a hundred comes from the model.
 #
 # ### Exercise 8: a spoilt model
 #
@@ -887,12 +889,16 @@ annealed.mean.against(exact)
 #
 # ### Where to read on
 #
-# - Theis, van den Oord and Bethge (2016), *A note on the evaluation of generative models*.
-# - Wu, Burda, Salakhutdinov and Grosse (2017), *On the quantitative analysis of decoder-based generative models*.
-# - Grosse, Ghahramani and Adams (2015), *Sandwiching the marginal likelihood using bidirectional Monte Carlo*.
-# - Salimans et al. (2017), *PixelCNN++*: the discretized logistic mixture. Kingma et al. (2016): the inverse
-#   autoregressive flow.
-# - Chatterjee and Diaconis (2018), *The sample size required in importance sampling*.
+# - [Theis, van den Oord and Bethge (2016)](https://arxiv.org/abs/1511.01844), *A note on the evaluation of generative
+#   models*.
+# - [Wu, Burda, Salakhutdinov and Grosse (2017)](https://arxiv.org/abs/1611.04273), *On the quantitative analysis of
+#   decoder-based generative models*.
+# - [Grosse, Ghahramani and Adams (2015)](https://arxiv.org/abs/1511.02543), *Sandwiching the marginal likelihood using
+#   bidirectional Monte Carlo*.
+# - [Salimans et al. (2017)](https://arxiv.org/abs/1701.05517), *PixelCNN++*: the discretized logistic mixture. [Kingma
+#   et al. (2016)](https://arxiv.org/abs/1606.04934): the inverse autoregressive flow.
+# - [Chatterjee and Diaconis (2018)](https://arxiv.org/abs/1511.01437), *The sample size required in importance
+#   sampling*.
 #
 # **That was the course.** A project that overran and an image under a neural network asked the same question, and the
 # same weighted average answered both: where do the draws go, what do they weigh, and what would make you doubt it?

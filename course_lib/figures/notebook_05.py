@@ -1,8 +1,4 @@
-"""The figures of notebook 05.
-
-Each function takes numbers that the notebook computed and returns a finished `matplotlib.figure.Figure`, closed in
-pyplot so that a notebook shows it once.
-"""
+"""The figures of notebook 05: grey pixels, log-weights, proposals and bounds from both sides."""
 
 from __future__ import annotations
 
@@ -14,26 +10,25 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
-from numpy.typing import NDArray
 from torch import Tensor
 
 from course_lib.estimates import PARETO_K_LIMIT, Estimate, log_mean_exp, value_with_error
-from course_lib.figures.style import BLACK, BLUE, CYCLE, GREEN, GREY, HATCHES, MARKERS, ORANGE, new_figure, set_title
+from course_lib.figures.style import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    HATCHES,
+    LINES,
+    MARKERS,
+    ORANGE,
+    log_ticks,
+    new_figure,
+    set_title,
+)
+from course_lib.figures.tensors import numbers
 from course_lib.vae.evidence import Evidence
-from course_lib.vae.plots import LINES
-
-Floats = NDArray[np.float64]
-
-
-def _numbers(values: Tensor) -> Floats:
-    return np.asarray(values.detach().cpu(), dtype=float)
-
-
-def _ticks(ax: Axes, values: Sequence[int]) -> None:
-    """A logarithmic x-axis with ticks at these values only."""
-    ax.set_xscale("log")
-    ax.set_xticks(values, [f"{value:,}" for value in values])
-    ax.set_xticks([], minor=True)
 
 
 def _legend_below(fig: Figure, ax: Axes, columns: int) -> None:
@@ -48,9 +43,6 @@ def _names(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.4, -0.6)
 
 
-# --- a probability for a grey pixel --------------------------------------------------------------------------------
-
-
 def mass_functions(probabilities: Mapping[str, Tensor], observed: int | None = None) -> Figure:
     """Distributions of one pixel's level, side by side on one scale.
 
@@ -60,7 +52,7 @@ def mass_functions(probabilities: Mapping[str, Tensor], observed: int | None = N
     """
     fig, axes = new_figure(10, 3.2, len(probabilities), sharex=True, sharey=True, squeeze=False)
     for ax, (name, tensor) in zip(axes[0], probabilities.items(), strict=True):
-        mass = _numbers(tensor)
+        mass = numbers(tensor)
         levels = np.arange(len(mass))
         # A frame keeps a few bars apart and would cover many, at whose ends a bar as thin as the others is hard to see.
         few = len(mass) < 60
@@ -89,9 +81,9 @@ def paired_differences(values: Mapping[str, Tensor], reference: str) -> Figure:
         values: log p(x) of the same images in nats, ``model -> [images]``.
         reference: the model to compare with.
     """
-    base = _numbers(values[reference])
+    base = numbers(values[reference])
     differences = {
-        name: Estimate.from_values(_numbers(mine) - base) for name, mine in values.items() if name != reference
+        name: Estimate.from_values(numbers(mine) - base) for name, mine in values.items() if name != reference
     }
     fig, ax = new_figure(7.5, 1.3 + 0.45 * len(differences))
     for y, found in enumerate(differences.values()):
@@ -108,12 +100,9 @@ def paired_differences(values: Mapping[str, Tensor], reference: str) -> Figure:
     return fig
 
 
-# --- log-weights, errors and diagnostics ---------------------------------------------------------------------------
-
-
 def log_weights(log_w: Tensor) -> Figure:
     """The log-weights of one image in nats, ``[K]``, with what the bounds make of them."""
-    logs = _numbers(log_w)
+    logs = numbers(log_w)
     top = float(logs.max())
     w = np.sort(np.exp(logs - top))[::-1]
     n_half = int(np.searchsorted(np.cumsum(w), w.sum() / 2)) + 1
@@ -135,14 +124,14 @@ def log_weights(log_w: Tensor) -> Figure:
 def evidence_against_n(ns: Sequence[int], evidence: Sequence[Evidence]) -> Figure:
     """Estimates of log p(x) for each of a few images against the number of draws n, less the last of them."""
     fig, ax = new_figure(9, 3.6)
-    estimates = np.stack([_numbers(found.per_image) for found in evidence], axis=1)
-    errors = np.stack([_numbers(found.std_error) for found in evidence], axis=1)
+    estimates = np.stack([numbers(found.per_image) for found in evidence], axis=1)
+    errors = np.stack([numbers(found.std_error) for found in evidence], axis=1)
     ax.axhline(0, color=BLACK, lw=0.8)
     for i, (values, error) in enumerate(zip(estimates - estimates[:, -1:], errors, strict=True)):
         colour, style = CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)] + LINES[i % len(LINES)]
         ax.fill_between(ns, values - 2 * error, values + 2 * error, color=colour, alpha=0.15, lw=0)
         ax.plot(ns, values, style, color=colour, ms=4, label=f"image {i + 1}: {estimates[i, -1]:.2f} at n = {ns[-1]:,}")
-    _ticks(ax, ns)
+    log_ticks(ax, ns)
     ax.set(xlabel="draws for each image, n", ylabel=f"estimate, less that of n = {ns[-1]:,} (nats)")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
     set_title(ax, "log p(x) in a band of two standard errors, as each estimate reports its own")
@@ -151,7 +140,7 @@ def evidence_against_n(ns: Sequence[int], evidence: Sequence[Evidence]) -> Figur
 
 def pareto_k_by_image(evidence: Evidence) -> Figure:
     """The k-hat of each image's weights against the standard error that they report."""
-    k, error = _numbers(evidence.pareto_k), _numbers(evidence.std_error)
+    k, error = numbers(evidence.pareto_k), numbers(evidence.std_error)
     known = ~np.isnan(k)
     bad = k > PARETO_K_LIMIT
     finite = k[np.isfinite(k)].tolist()
@@ -185,12 +174,12 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     fig, (left, middle, right) = new_figure(11, 1.5 + 0.42 * len(evidence), 3, sharey=True)
     reference, base = next(iter(evidence.items()))
     for y, found in enumerate(evidence.values()):
-        gain = Estimate.from_values(_numbers(found.per_image - base.per_image))
+        gain = Estimate.from_values(numbers(found.per_image - base.per_image))
         left.errorbar(gain.value, y, xerr=2 * gain.std_error, fmt="o", color=BLUE, capsize=4)
-        share = _numbers(found.ess) / found.n_samples
+        share = numbers(found.ess) / found.n_samples
         middle.plot(share, np.full(len(share), y), "|", color=GREY, alpha=0.6, ms=9)
         middle.plot(np.median(share), y, "D", color=BLUE, ms=6)
-        k = _numbers(found.pareto_k)
+        k = numbers(found.pareto_k)
         n_bad, n_known = int((k > PARETO_K_LIMIT).sum()), int((~np.isnan(k)).sum())
         right.barh(y, n_bad / max(n_known, 1), 0.6, color=ORANGE, hatch=HATCHES[1], edgecolor="white")
         right.annotate(
@@ -210,9 +199,6 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     return fig
 
 
-# --- bounds from both sides ----------------------------------------------------------------------------------------
-
-
 def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference: Estimate | None = None) -> Figure:
     """Lower and upper bounds on log p(x) of the same images.
 
@@ -223,7 +209,7 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
         bounds: lower and upper bounds of each image in nats, ``value -> ([images], [images])``, from loose to tight.
         reference: the mean of log p(x) over these images, estimated in another way.
     """
-    pairs = np.array([[_numbers(lower), _numbers(upper)] for lower, upper in bounds.values()])
+    pairs = np.array([[numbers(lower), numbers(upper)] for lower, upper in bounds.values()])
     # Images differ by many nats, which would hide what the bounds are about: how far apart they are.
     middle = pairs[-1].mean(0)
     around = pairs - middle
@@ -247,7 +233,7 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
             centre, band = reference.value - middle.mean(), 2 * reference.std_error
             ax.axhspan(centre - band, centre + band, color=GREEN, alpha=0.3, lw=0)
             ax.axhline(centre, color=GREEN, ls=":", label="importance sampling, ± 2 standard errors")
-        _ticks(ax, xs[shown])
+        log_ticks(ax, xs[shown])
         ax.set_xlabel(xlabel)
         set_title(ax, f"{when}: {value_with_error(gap.value, gap.std_error)} nats")
     axes[0].set_ylabel("bound on log p(x), less the middle\nof the last two (nats per image)")
@@ -261,7 +247,10 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
 
 
 def annealing(
-    walks: Mapping[int, tuple[Tensor, Sequence[float]]], log_likelihood: Callable[[Tensor], Tensor], exact: float
+    walks: Mapping[int, tuple[Tensor, Sequence[float]]],
+    log_likelihood: Callable[[Tensor], Tensor],
+    exact: float,
+    title: str,
 ) -> Figure:
     """Annealing from N(0, 1) in one dimension: the densities on the way with a chain among them, and the log-weights.
 
@@ -269,6 +258,7 @@ def annealing(
         walks: number of steps -> the chains' log-weights in nats, and where the first chain was after each step.
         log_likelihood: log p(x|z) in nats of z ``[n]``, ``[n]``.
         exact: log p(x) in nats.
+        title: what the log-weights show.
     """
     fig, (left, right) = new_figure(10, 4.2, columns=2)
     n_steps = max(walks)
@@ -277,14 +267,14 @@ def annealing(
     log_f = beta * log_likelihood(z) - z**2 / 2
     height = (log_f - log_f.amax(1, keepdim=True)).exp()
     left.imshow(
-        _numbers(height.T), extent=(-0.5, n_steps + 0.5, -3, 3.5), origin="lower", aspect="auto", cmap="Greys", vmax=1.6
+        numbers(height.T), extent=(-0.5, n_steps + 0.5, -3, 3.5), origin="lower", aspect="auto", cmap="Greys", vmax=1.6
     )
     left.plot(range(1, n_steps + 1), walks[n_steps][1], color=ORANGE, lw=1.5)
     left.set(xlabel="step", ylabel="z")
     set_title(left, f"One chain of {n_steps} steps, on the densities it passes")
     low, high = exact - 15, exact + 7
     for (n, (log_w, _)), style, colour in zip(walks.items(), LINES, CYCLE, strict=False):
-        logs = _numbers(log_w)
+        logs = numbers(log_w)
         estimate = float(log_mean_exp(logs))
         outside = np.mean(logs < low)
         name = f"{n} step{'s' if n > 1 else ''}: log of the mean {estimate:.2f}"
@@ -293,5 +283,5 @@ def annealing(
     right.axvline(exact, color=BLACK, lw=1.2, label=f"log p(x), exact: {exact:.2f}")
     right.set(xlabel="log-weight (nats)", ylabel="chains")
     _legend_below(fig, right, 2)
-    set_title(right, "More steps, more even weights")
+    set_title(right, title)
     return fig

@@ -6,11 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from figure_checks import check_titles_axes_and_shown_once, drawing_functions
+from figure_checks import (
+    TITLE,
+    check_titles_axes_and_shown_once,
+    check_titles_given_are_titles_shown,
+    drawing_functions,
+    titled,
+)
 from small_models import moved_linear
 
 from course_lib.estimates import Estimate
-from course_lib.vae import evidence_plots, log_likelihood
+from course_lib.figures import notebook_05
+from course_lib.vae import log_likelihood
 
 GENERATOR = torch.Generator().manual_seed(0)
 MODEL = moved_linear()
@@ -34,21 +41,23 @@ def with_k_hat(*k):
     return found
 
 
+DRAWING = drawing_functions(notebook_05)
 FIGURES = {
-    "mass_functions": lambda: evidence_plots.mass_functions({"one": levels(17), "other": levels(17)}, observed=3),
-    "paired_differences": lambda: evidence_plots.paired_differences(
+    "mass_functions": lambda: notebook_05.mass_functions({"one": levels(17), "other": levels(17)}, observed=3),
+    "paired_differences": lambda: notebook_05.paired_differences(
         {"one": LOWER, "other": LOWER + torch.tensor([1.0, 2.0, 4.0])}, reference="one"
     ),
-    "log_weights": lambda: evidence_plots.log_weights(torch.randn(100, generator=GENERATOR) - 80),
-    "evidence_against_n": lambda: evidence_plots.evidence_against_n([20, 200], [SMALL, LARGE]),
-    "pareto_k_by_image": lambda: evidence_plots.pareto_k_by_image(LARGE),
-    "proposals_compared": lambda: evidence_plots.proposals_compared({"encoder": LARGE, "other": LARGE}),
-    "annealing": lambda: evidence_plots.annealing(
+    "log_weights": lambda: notebook_05.log_weights(torch.randn(100, generator=GENERATOR) - 80),
+    "evidence_against_n": lambda: notebook_05.evidence_against_n([20, 200], [SMALL, LARGE]),
+    "pareto_k_by_image": lambda: notebook_05.pareto_k_by_image(LARGE),
+    "proposals_compared": lambda: notebook_05.proposals_compared({"encoder": LARGE, "other": LARGE}),
+    "annealing": lambda: notebook_05.annealing(
         {1: (torch.tensor([-9.0, -40.0]), [0.3]), 3: (torch.tensor([-3.0, -4.0]), [0.1, 0.5, 0.9])},
         lambda z: -((z - 1) ** 2),
         exact=-3.2,
+        title=TITLE,
     ),
-    "sandwich": lambda: evidence_plots.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])),
+    "sandwich": lambda: notebook_05.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])),
 }
 
 
@@ -57,7 +66,7 @@ def title(ax):
 
 
 def test_every_figure_is_covered():
-    assert drawing_functions(evidence_plots) == set(FIGURES)
+    assert set(DRAWING) == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -65,10 +74,15 @@ def test_figure_has_titles_and_named_axes_and_is_shown_once(name):
     check_titles_axes_and_shown_once(FIGURES[name])
 
 
+@pytest.mark.parametrize("name", titled(DRAWING))
+def test_titles_given_are_titles_shown(name):
+    check_titles_given_are_titles_shown(DRAWING[name], FIGURES[name])
+
+
 @pytest.mark.parametrize("n_levels", [2, 17, 256])
 def test_bars_are_the_probabilities_and_the_end_bins_stand_out(n_levels):
     mass = levels(n_levels)
-    (ax,) = evidence_plots.mass_functions({"pixel": mass}).axes
+    (ax,) = notebook_05.mass_functions({"pixel": mass}).axes
     bars = sorted(ax.patches, key=lambda bar: bar.get_x() + bar.get_width() / 2)
     assert [bar.get_height() for bar in bars] == pytest.approx(mass.tolist())
     first, *inside, last = (bar.get_facecolor() for bar in bars)
@@ -79,7 +93,7 @@ def test_bars_are_the_probabilities_and_the_end_bins_stand_out(n_levels):
 def test_differences_are_paired():
     """Images differ by ten nats; the model's advantage does not differ at all, but for a hundredth."""
     advantage = torch.tensor([1.0, 1.01, 0.99])
-    (ax,) = evidence_plots.paired_differences({"one": LOWER, "other": LOWER + advantage}, reference="one").axes
+    (ax,) = notebook_05.paired_differences({"one": LOWER, "other": LOWER + advantage}, reference="one").axes
     assert ax.texts[0].get_text() == Estimate.from_values(advantage).rounded
     low, high = ax.lines[0].get_xdata()
     assert 0.97 < low < 1 < high < 1.03
@@ -87,19 +101,19 @@ def test_differences_are_paired():
 
 @pytest.mark.parametrize(("weights", "n_half"), [([1, 1, 1, 1], 2), ([6, 2, 1, 1], 1), ([3, 2, 2, 2], 2)])
 def test_the_draws_that_carry_half_of_the_sum_are_counted(weights, n_half):
-    (ax,) = evidence_plots.log_weights(torch.tensor(weights, dtype=torch.float64).log() - 900).axes
+    (ax,) = notebook_05.log_weights(torch.tensor(weights, dtype=torch.float64).log() - 900).axes
     assert f"comes from {n_half} of 4 draws" in title(ax)
 
 
 def test_log_weights_marks_the_elbo_and_log_p():
     log_w = torch.tensor([1.0, 3.0], dtype=torch.float64).log() - 900
-    (ax,) = evidence_plots.log_weights(log_w).axes
+    (ax,) = notebook_05.log_weights(log_w).axes
     marks = [line.get_xdata()[0] for line in ax.lines]
     assert marks == pytest.approx([math.log(3) / 2 - 900, math.log(2) - 900, math.log(3) - 900])
 
 
 def test_estimates_are_drawn_as_differences_from_the_last():
-    (ax,) = evidence_plots.evidence_against_n([20, 200], [SMALL, LARGE]).axes
+    (ax,) = notebook_05.evidence_against_n([20, 200], [SMALL, LARGE]).axes
     lines = [line for line in ax.lines if line.get_label().startswith("image")]
     drawn = np.array([line.get_ydata() for line in lines])
     assert drawn[:, 1] == pytest.approx(np.zeros(5))
@@ -108,7 +122,7 @@ def test_estimates_are_drawn_as_differences_from_the_last():
 
 
 def test_k_hats_above_the_limit_are_counted_without_those_that_do_not_apply():
-    (ax,) = evidence_plots.pareto_k_by_image(with_k_hat(0.2, 0.69, 0.71, math.inf, math.nan)).axes
+    (ax,) = notebook_05.pareto_k_by_image(with_k_hat(0.2, 0.69, 0.71, math.inf, math.nan)).axes
     assert "2 of 4 images" in title(ax)
     drawn = np.concatenate([line.get_ydata() for line in ax.lines if line.get_marker() in ("o", "^")])
     assert np.isfinite(drawn).all()
@@ -116,14 +130,14 @@ def test_k_hats_above_the_limit_are_counted_without_those_that_do_not_apply():
 
 
 def test_a_figure_of_k_hats_is_drawn_where_none_applies():
-    (ax,) = evidence_plots.pareto_k_by_image(with_k_hat(math.nan, math.nan)).axes
+    (ax,) = notebook_05.pareto_k_by_image(with_k_hat(math.nan, math.nan)).axes
     ax.figure.canvas.draw()
     assert "0 of 0 images" in title(ax)
 
 
 def test_proposals_are_compared_with_the_first_image_by_image():
     higher = dataclasses.replace(LARGE, per_image=LARGE.per_image + 0.25, ess=LARGE.ess / 4)
-    left, middle, _ = evidence_plots.proposals_compared({"encoder": LARGE, "other": higher}).axes
+    left, middle, _ = notebook_05.proposals_compared({"encoder": LARGE, "other": higher}).axes
     assert [bar.lines[0].get_xdata()[0] for bar in left.containers] == pytest.approx([0, 0.25])
     medians = [line.get_xdata()[0] for line in middle.lines if line.get_marker() == "D"]
     assert medians[0] == pytest.approx(4 * medians[1])
@@ -131,13 +145,13 @@ def test_proposals_are_compared_with_the_first_image_by_image():
 
 def test_proposals_are_warned_of_where_k_hat_applies():
     found = with_k_hat(0.2, 0.71, math.inf, math.nan, math.nan)
-    *_, right = evidence_plots.proposals_compared({"encoder": found}).axes
+    *_, right = notebook_05.proposals_compared({"encoder": found}).axes
     assert [text.get_text() for text in right.texts] == ["2 of 3"]
     assert right.patches[0].get_width() == pytest.approx(2 / 3)
 
 
 def test_a_sandwich_shows_how_far_apart_the_bounds_are_not_how_images_differ():
-    left, middle, right = evidence_plots.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])).axes
+    left, middle, right = notebook_05.sandwich("draws, k", BOUNDS, Estimate.from_values([-20.1, -19.9])).axes
     assert "4.00 ± 0.58" in title(left)
     assert "0.50 ± 0.14" in title(middle)
     gaps = torch.sort(BOUNDS[100][1] - BOUNDS[100][0], descending=True).values

@@ -1,0 +1,88 @@
+"""One step of training. It has no state, no files and no clock.
+
+Every draw of a step, which images and which noise, follows from the preset's seed and the number of the step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import datasets
+from course_lib.training import processes
+from course_lib.training.devices import tensor_float_32
+from course_lib.training.preset import Preset
+from course_lib.vae import LatentVariableModel
+from course_lib.vae.bounds import GRADIENTS
+from course_lib.vae.noise import Part, Purpose, keyed
+from course_lib.vae.warm_up import warmed_up
+
+__all__ = ["learning_rate", "order_of_images", "take_step", "update_average"]
+
+
+def take_step(
+    model: LatentVariableModel,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    preset: Preset,
+    step: int,
+    steps_per_epoch: int,
+) -> Tensor:
+    """Binarize a batch anew if the model is of bits, and take one step of the optimizer.
+
+    Nothing in it waits for a GPU, so that the steps to come are ready when the GPU is. Several processes are given the
+    same batch; each takes its part, and all take the same step.
+
+    Args:
+        model: what learns.
+        optimizer: of the model's parameters.
+        images: intensities of the whole batch, ``[batch, ...]``, on the model's device.
+        preset: how to train.
+        step: the number of this step, from 0.
+        steps_per_epoch: what of it makes an epoch.
+
+    Returns:
+        The mean bound of the batch before the step, in nats; a scalar on the device.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(preset, step, preset.epochs * steps_per_epoch)
+    warmth = min(1.0, (step // steps_per_epoch + 1) / (preset.kl_warm_up + 1))
+    bound = warmed_up(GRADIENTS[preset.gradient], warmth)
+    generator = keyed(images.device, Purpose.TRAINING_STEP, preset.seed, step)
+    if model.levels == 2:
+        images = datasets.binarize(images, generator, check=False)
+    mine = processes.my_part(len(images))
+    x, noise = images[mine], Part(generator, len(images), mine)
+
+    optimizer.zero_grad(set_to_none=True)
+    with tensor_float_32(images.device):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=preset.precision == "bfloat16"):
+            value = bound(model, x, preset.k, noise).mean()
+        (-value).backward()
+    processes.average_gradients(model.parameters())
+    if preset.largest_gradient:
+        nn.utils.clip_grad_norm_(model.parameters(), preset.largest_gradient)
+    optimizer.step()
+    return processes.mean(value.detach())
+
+
+def learning_rate(preset: Preset, step: int, n_steps: int) -> float:
+    """That of a step, from 0 to ``n_steps`` - 1."""
+    if preset.schedule == "constant":
+        return preset.learning_rate
+    return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * step / n_steps))
+
+
+def order_of_images(n_images: int, seed: int, epoch: int) -> Tensor:
+    """In which order an epoch takes the training images, ``[n_images]``, on the CPU."""
+    generator = keyed(torch.device("cpu"), Purpose.ORDER_OF_IMAGES, seed, epoch)
+    return torch.randperm(n_images, generator=generator)
+
+
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's: ``decay`` is the part that stays."""
+    # As torch.optim.swa_utils.AveragedModel does, which makes a GPU wait for its count of the steps.
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
