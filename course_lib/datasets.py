@@ -4,35 +4,26 @@ r"""Images with known grey or colour levels: digits, MNIST, CIFAR-10.
 once and for all. Models of binary images are trained on :func:`binarize`, which draws every pixel anew on each
 call, and evaluated on :func:`fixed_binarization`, which is the same on every machine.
 
-``digits`` comes inside scikit-learn. The others are looked for in the folder that the environment variable
-``COURSE_DATA_DIR`` names, then in a cache (``COURSE_CACHE_DIR`` moves it), and are then downloaded from the first
-mirror in ``data/download_registry.json`` that serves the published file.
+``digits`` comes inside scikit-learn. `course_lib.downloads` knows where the files of the others are.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import json
 import math
-import os
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from requests import RequestException
 from torch import Tensor
 
 from course_lib.checks import one_of, whole_number
-from course_lib.resources import DATA
+from course_lib.downloads import cache_folder, check_hash, data_folders, download, local_copy, registered
 
 __all__ = [
     "BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "is_here",
@@ -50,16 +41,10 @@ SPLITS = {
 }
 BINARIZATION_SEED = 0
 
-_ROOT = DATA.parent
-REGISTRY = DATA / "download_registry.json"
 _MNIST_FILES = (
     "train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
 _CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
-CACHE = "monte-carlo-to-vaes"
-# Every mirror gets its turn before the first is asked again.
-ROUNDS = 2
-TIMEOUT = (10.0, 30.0)  # seconds to connect, and without a byte
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,7 +111,9 @@ def is_here(name: str) -> bool:
         return True
     # Downloads keep the published name, compressed; copies may be unpacked.
     published = [_CIFAR10_ARCHIVE] if name == "cifar10" else [f"{file}.gz" for file in _MNIST_FILES]
-    return all(_given(name, file, file.removesuffix(".gz")) or (_cache() / file).is_file() for file in published)
+    return all(
+        local_copy(name, file, file.removesuffix(".gz")) or (cache_folder() / file).is_file() for file in published
+    )
 
 
 def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, check: bool = True) -> Tensor:
@@ -239,11 +226,11 @@ def _mnist() -> Dataset:
 
 
 def _cifar10() -> Dataset:
-    path = _given("cifar10", _CIFAR10_ARCHIVE)
+    path = local_copy("cifar10", _CIFAR10_ARCHIVE)
     if path is None:
-        path = _download(_CIFAR10_ARCHIVE)
+        path = download(_CIFAR10_ARCHIVE)
     else:
-        _check_hash(path, path.read_bytes(), _registered(_CIFAR10_ARCHIVE)["hash"])
+        check_hash(path, path.read_bytes(), registered(_CIFAR10_ARCHIVE)["hash"])
     batches = [f"{batch}.bin" for batch in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
     contents: dict[str, bytes] = {}
     try:
@@ -275,7 +262,7 @@ def _cifar10_sample() -> Dataset:
 
 
 def _sample_pngs() -> list[Path]:
-    return next((pngs for folder in _data_folders() if (pngs := sorted(folder.glob("cifar10-sample/*.png")))), [])
+    return next((pngs for folder in data_folders() if (pngs := sorted(folder.glob("cifar10-sample/*.png")))), [])
 
 
 def _split(name: str, levels: int, images: Bytes, labels: NDArray[np.integer] | None) -> Dataset:
@@ -297,14 +284,14 @@ def _read_idx(name: str, n_axes: int) -> Bytes:
 
     Source: [LeCun1998b], "File formats for the MNIST database".
     """
-    path = _given("mnist", name, f"{name}.gz") or _download(f"{name}.gz")
+    path = local_copy("mnist", name, f"{name}.gz") or download(f"{name}.gz")
     contents = path.read_bytes()
     if path.suffix == ".gz":
         try:
             contents = gzip.decompress(contents)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is not a whole gzip file ({error}); get it again.") from None
-    _check_hash(path, contents, _registered(f"{name}.gz")["decompressed_hash"])
+    check_hash(path, contents, registered(f"{name}.gz")["decompressed_hash"])
 
     magic = bytes((0, 0, 8, n_axes))  # 8: unsigned bytes
     start = 4 + 4 * n_axes
@@ -331,67 +318,3 @@ def _read_rows(png: Path) -> Bytes:
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (1024, 3):
         raise ValueError(f"{png} is no RGB picture 1,024 pixels wide, an image a row; its shape is {pixels.shape}.")
     return pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
-
-
-def _data_folders() -> Iterator[Path]:
-    """The folder COURSE_DATA_DIR names; a relative one is also taken from the root, wherever a notebook runs."""
-    if named := os.environ.get("COURSE_DATA_DIR"):
-        yield from (base / Path(named).expanduser() for base in (Path.cwd(), _ROOT))
-
-
-def _given(folder: str, *names: str) -> Path | None:
-    """Where COURSE_DATA_DIR has a file of one of these names, in ``folder`` or beside it."""
-    paths = (data / part / name for data in _data_folders() for part in (folder, "") for name in names)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _check_hash(path: Path, contents: bytes, expected: str) -> None:
-    algorithm, _, digest = expected.partition(":")
-    found = hashlib.new(algorithm, contents, usedforsecurity=False).hexdigest()
-    if found != digest:
-        raise ValueError(
-            f"{path} is not the published file of that name: its {algorithm.upper()} begins with {found[:8]}, not "
-            f"{digest[:8]}; get it again, or take it out of that folder to have it downloaded."
-        )
-
-
-def _registered(name: str) -> dict[str, Any]:
-    return json.loads(REGISTRY.read_text(encoding="utf-8"))[name]
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("COURSE_CACHE_DIR") or pooch.os_cache(CACHE)).expanduser()
-
-
-def _download(name: str) -> Path:
-    """The published file, from the cache where it is there and whole, else from the first mirror that has it."""
-    cache = _cache()
-    entry = _registered(name)
-    # Some servers label a .gz file as a page compressed for the journey; unpacked on arrival it has another hash.
-    as_it_is = {"Accept-Encoding": "identity"}
-    progress = not os.environ.get("TQDM_DISABLE")
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**14, timeout=TIMEOUT, headers=as_it_is)
-    failures: dict[str, str] = {}
-    for url in entry["urls"] * ROUNDS:
-        try:
-            return Path(pooch.retrieve(url, entry["hash"], fname=name, path=cache, downloader=downloader))
-        except (RequestException, ValueError) as error:
-            failures[url.split("/")[2]] = _reason(error)
-        except OSError as error:
-            raise OSError(
-                f"cannot keep {name} in {cache} ({error.strerror or type(error).__name__}); "
-                "set COURSE_CACHE_DIR to a folder with room for it that you may write to."
-            ) from None
-    here = os.environ.get("COURSE_DATA_DIR")
-    raise ConnectionError(
-        f"could not download {name} ({entry['bytes'] / 1e6:.1f} MB): "
-        f"{', '.join(f'{host} {reason}' for host, reason in failures.items())}; "
-        f"try again later, or set COURSE_DATA_DIR to a folder that has the file{f' ({here} has not)' if here else ''}."
-    )
-
-
-def _reason(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"answered {response.status_code}"
-    return f"failed ({type(error).__name__})" if isinstance(error, RequestException) else "sent another file"

@@ -23,7 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import datasets
+from course_lib import datasets, downloads
 from course_lib.__main__ import main
 
 # Read before any test hides the variable.
@@ -158,7 +158,7 @@ def register(tmp_path, monkeypatch, cache):
         }
         path = tmp_path / "registry.json"
         path.write_text(json.dumps(registry))
-        monkeypatch.setattr(datasets, "REGISTRY", path)
+        monkeypatch.setattr(downloads, "REGISTRY", path)
         monkeypatch.setitem(datasets.SPLITS, "mnist", (8, 2, 3))
         return path
 
@@ -256,7 +256,7 @@ def test_digits_need_no_network_no_cache_and_no_registry(cache, monkeypatch):
         raise AssertionError("a connection was made")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(datasets, "REGISTRY", cache / "there is none")
+    monkeypatch.setattr(downloads, "REGISTRY", cache / "there is none")
     assert len(datasets.load("digits").train) == 1_297
     assert not cache.exists()
 
@@ -418,7 +418,7 @@ def test_a_download_is_kept_and_not_asked_for_again(server, mirrors, cache):
 
 
 def test_a_slow_server_is_waited_for_with_a_progress_bar(mirrors, monkeypatch, capsys):
-    monkeypatch.setattr(datasets, "TIMEOUT", (1.0, 1.0))
+    monkeypatch.setattr(downloads, "TIMEOUT", (1.0, 1.0))
     mirrors("slow")
     assert_is_made_mnist(datasets.load("mnist"))
     assert "100%|" in capsys.readouterr().err
@@ -449,7 +449,7 @@ BAD_MANNERS = {
 
 @pytest.mark.parametrize("manner", BAD_MANNERS)
 def test_a_mirror_that_fails_is_followed_by_the_next(manner, server, mirrors, monkeypatch, cache):
-    monkeypatch.setattr(datasets, "TIMEOUT", (1.0, 0.3))
+    monkeypatch.setattr(downloads, "TIMEOUT", (1.0, 0.3))
     mirrors(manner, "whole")
     assert_is_made_mnist(datasets.load("mnist"))
     assert server.asked[:2] == [f"{manner}/{MNIST_FILES[0]}.gz", f"whole/{MNIST_FILES[0]}.gz"]
@@ -458,7 +458,7 @@ def test_a_mirror_that_fails_is_followed_by_the_next(manner, server, mirrors, mo
 
 @pytest.mark.parametrize("manner", BAD_MANNERS)
 def test_where_every_mirror_fails_one_sentence_says_how_to_mend_it(manner, server, mirrors, monkeypatch, cache):
-    monkeypatch.setattr(datasets, "TIMEOUT", (1.0, 0.3))
+    monkeypatch.setattr(downloads, "TIMEOUT", (1.0, 0.3))
     mirrors(manner)
     with pytest.raises(ConnectionError) as caught:
         datasets.load("mnist")
@@ -467,7 +467,7 @@ def test_where_every_mirror_fails_one_sentence_says_how_to_mend_it(manner, serve
     assert message.startswith(f"could not download {name} (0.2 MB): 127.0.0.1:{server.server_port} ")
     assert BAD_MANNERS[manner] in message
     assert "set COURSE_DATA_DIR to a folder that has the file." in message
-    assert server.asked == [f"{manner}/{name}"] * datasets.ROUNDS
+    assert server.asked == [f"{manner}/{name}"] * downloads.ROUNDS
     assert files_in(cache) == []
 
 
@@ -511,8 +511,8 @@ def test_an_interrupted_download_leaves_nothing_that_counts_as_whole(mirrors, mo
 def test_a_killed_download_leaves_nothing_that_counts_as_whole(mirrors, cache):
     registry = mirrors("endless")
     code = (
-        "import pathlib, sys; from course_lib import datasets; "
-        "datasets.REGISTRY = pathlib.Path(sys.argv[1]); datasets.load('mnist')"
+        "import pathlib, sys; from course_lib import datasets, downloads; "
+        "downloads.REGISTRY = pathlib.Path(sys.argv[1]); datasets.load('mnist')"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(registry)], stderr=subprocess.DEVNULL)
     try:
@@ -588,7 +588,7 @@ def test_a_relative_folder_is_found_from_the_working_directory(given, monkeypatc
 
 def test_a_relative_folder_is_found_from_the_root_of_the_repository_too(given, monkeypatch, tmp_path):
     write(given / "mnist", RAW)
-    monkeypatch.setattr(datasets, "_ROOT", given)
+    monkeypatch.setattr(downloads, "_ROOT", given)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COURSE_DATA_DIR", ".")
     assert_is_made_mnist(datasets.load("mnist"))
@@ -684,7 +684,7 @@ def cifar(tmp_path, monkeypatch, cache):
         digest = hashlib.md5(contents if registered is None else registered).hexdigest()
         entry = {"bytes": len(contents), "hash": f"md5:{digest}", "urls": []}
         (tmp_path / "registry.json").write_text(json.dumps({"cifar-10-binary.tar.gz": entry}))
-        monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "registry.json")
+        monkeypatch.setattr(downloads, "REGISTRY", tmp_path / "registry.json")
         monkeypatch.setitem(datasets.SPLITS, "cifar10", (9, 1, 2))
         monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
         (tmp_path / "cifar10").mkdir(exist_ok=True)
@@ -716,11 +716,11 @@ def test_cifar_has_its_colours_its_orientation_and_its_order(cifar):
 def test_cifar_is_downloaded_whole_and_once(cifar, server, tmp_path):
     server.contents["cifar-10-binary.tar.gz"] = archive = made_cifar(made_batches())
     cifar(archive).unlink()
-    entry = json.loads(datasets.REGISTRY.read_text())
+    entry = json.loads(downloads.REGISTRY.read_text())
     entry["cifar-10-binary.tar.gz"]["urls"] = [
         f"http://127.0.0.1:{server.server_port}/{manner}/cifar-10-binary.tar.gz" for manner in ("truncated", "whole")
     ]
-    datasets.REGISTRY.write_text(json.dumps(entry))
+    downloads.REGISTRY.write_text(json.dumps(entry))
     assert len(datasets.load("cifar10").train) == 9
     assert len(datasets.load("cifar10").train) == 9
     assert len(server.asked) == 2
@@ -847,7 +847,7 @@ def test_an_interrupted_command_says_what_is_kept(monkeypatch, capsys):
 
 
 def test_the_registry_is_whole():
-    registry = json.loads(datasets.REGISTRY.read_text())
+    registry = json.loads(downloads.REGISTRY.read_text())
     assert sorted(registry) == sorted([*(f"{name}.gz" for name in MNIST_FILES), "cifar-10-binary.tar.gz"])
     digits_of = {"md5": 32, "sha256": 64}
     for name, entry in registry.items():
