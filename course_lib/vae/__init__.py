@@ -4,7 +4,8 @@ Start with `VAE` and its `log_weights(x, k)`; reduce them with `elbo` or `iwae_b
 as many as it takes. `LinearGaussianVAE` knows the exact answers.
 """
 
-from course_lib.vae.annealing import Annealing, annealed_importance_sampling
+from course_lib.vae.annealing import annealed_importance_sampling
+from course_lib.vae.annealing_settings import Annealing
 from course_lib.vae.bounds import elbo, iwae_bound
 from course_lib.vae.dense import VAE, TwoLayerVAE
 from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture

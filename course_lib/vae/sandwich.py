@@ -17,7 +17,8 @@ from torch import Tensor
 
 from course_lib.checks import whole_number
 from course_lib.estimates import Estimate, value_with_error
-from course_lib.vae.annealing import AnnealedEvidence, Annealing, annealed_evidence, chains, check_settings
+from course_lib.vae.annealing import AnnealedEvidence, annealed_evidence, chains
+from course_lib.vae.annealing_settings import Annealing, check_settings
 from course_lib.vae.evidence import Evidence
 from course_lib.vae.models import LatentVariableModel, check_model, check_weights
 from course_lib.vae.noise import Purpose, keyed

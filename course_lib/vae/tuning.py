@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from course_lib.vae.annealing_settings import Annealing
 from course_lib.vae.hamiltonian import Kernel, State, noise_of_moves
 from course_lib.vae.models import LatentVariableModel, check_weights, refuse_log_weights
-
-if TYPE_CHECKING:
-    from course_lib.vae.annealing import Annealing
 
 __all__ = ["PILOT_CHAIN_MOVES", "tuned_step_sizes"]
 
