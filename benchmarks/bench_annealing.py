@@ -1,5 +1,8 @@
 """Speed of annealing against the gradient that each of its steps needs; see README.md."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from measuring import PROCESSORS, Show, fastest
 from torch.nn import functional
@@ -32,11 +35,11 @@ def test_a_leapfrog_step_is_mostly_its_gradient(show: Show) -> None:
             model, x, Annealing(n_steps=n_steps, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG, start=start)
         )
 
-    actions = {"decoder, forward and backward": decoder_passes}
+    actions: dict[str, Callable[[], object]] = {"decoder, forward and backward": decoder_passes}
     for start in ("prior", "encoder"):
         # What long and short chains have in common is the pilot run.
-        actions[f"pilot, {start}"] = lambda start=start: anneal(FEW_STEPS, start)
-        actions[f"chains, {start}"] = lambda start=start: anneal(MANY_STEPS, start)
+        actions[f"pilot, {start}"] = partial(anneal, FEW_STEPS, start)
+        actions[f"chains, {start}"] = partial(anneal, MANY_STEPS, start)
     best = fastest(actions, rounds=4)
     floor = best["decoder, forward and backward"]
     ours = {start: best[f"chains, {start}"] - best[f"pilot, {start}"] for start in ("prior", "encoder")}

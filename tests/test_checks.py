@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torch
 from course_lib.checks import fraction, one_of, positive_number, real_number, whole_number
 
 # What no check takes for a number. Arrays and tensors of one element are not numbers either.
-NO_NUMBERS = ["3", "", None, True, False, np.bool_(True), 2j, [3], np.array(3), np.array([3]), torch.tensor(3), {}]
+NO_NUMBERS: list[Any] = [
+    "3", "", None, True, False, np.bool_(True), 2j, [3], np.array(3), np.array([3]), torch.tensor(3), {},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", [1e6, 10**6, np.int64(10**6), np.float64(1e6), np.float32(1e6), Fraction(10**6)])

@@ -172,6 +172,7 @@ def mirrors(server, register):
 
 
 def assert_is_made_mnist(data: datasets.Dataset) -> None:
+    assert data.train_labels is not None and data.validation_labels is not None and data.test_labels is not None
     images = np.frombuffer(RAW[MNIST_FILES[0]], np.uint8, offset=16).reshape(N_TRAIN, 1, 100, 200)
     labels = np.frombuffer(RAW[MNIST_FILES[1]], np.uint8, offset=8)
     np.testing.assert_array_equal((data.train * 255).numpy().round(), images[:8])

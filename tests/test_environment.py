@@ -23,7 +23,7 @@ def lines(name: str) -> list[str]:
 
 
 def pins() -> dict[str, list[Requirement]]:
-    found = defaultdict(list)
+    found: dict[str, list[Requirement]] = defaultdict(list)
     for line in lines("constraints.txt"):
         pin = Requirement(line)
         found[canonicalize_name(pin.name)].append(pin)
