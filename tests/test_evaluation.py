@@ -282,7 +282,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
         ({"n_samples": 1}, "an error needs at least 2 samples; got n_samples = 1"),
         ({"n_samples": 0}, "the number of samples must be a whole number of at least 1; got 0"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
-        ({"data": "letters"}, "the data set must be one of digits, mnist, cifar10, cifar10-sample; got 'letters'"),
+        ({"data": "letters"}, "the data set must be one of digits, .*; got 'letters'"),
     ],
 )
 def test_bad_input_is_one_sentence(settings, complaint):

@@ -18,6 +18,7 @@ from small_models import (
     small_two_layer,
     small_vae,
 )
+from torch import nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
 from course_lib.vae import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE, log_likelihood
@@ -159,7 +160,7 @@ def test_without_a_check_the_weights_are_the_same_and_no_value_is_looked_at(make
 
 @every_model
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_damaged_weights_are_told_and_not_returned(make, value, monkeypatch):
+def test_log_weights_that_are_not_finite_are_told_and_not_returned(make, value, monkeypatch):
     model = make()
     x = some_images(model)
     log_w = torch.zeros(3, 5, dtype=torch.float64).index_put_(
@@ -167,10 +168,21 @@ def test_damaged_weights_are_told_and_not_returned(make, value, monkeypatch):
     )
     monkeypatch.setattr(model, "log_joint", lambda x, z: log_w)
     with pytest.raises(
-        ValueError, match="log-weights are not finite: the model's weights are damaged, or its training"
+        ValueError, match="log-weights are not finite, though the model's weights are: numbers"
     ):
         model.log_weights(x, 3)
     assert not model.log_weights(x, 3, check=False).isfinite().all()
+
+
+@every_model
+def test_a_damaged_weight_is_named(make):
+    model = make()
+    x = some_images(model)
+    name, parameter = next((name, one) for name, one in model.named_parameters() if name.startswith("decoder"))
+    with torch.no_grad():
+        parameter.fill_(math.nan)
+    with pytest.raises(ValueError, match=rf"log-weights are not finite: .* its training diverged; look at {name}\."):
+        model.log_weights(x, 3)
 
 
 def test_an_image_that_cannot_be_has_weights_of_zero():
@@ -187,7 +199,7 @@ def test_what_is_compiled_draws_nothing_and_gives_the_same_log_weights(make):
     exact = model.log_weights(x, 3, same_noise()).detach()
     methods = model.compilable()
     assert methods[:2] == [(model, "log_conditional"), (model, "log_prior")]
-    assert methods[2:] == ([(model.encoder, "forward")] if isinstance(model, VAE) else [])
+    assert methods[2:] == ([(model.encoder, "forward")] if isinstance(model.encoder, nn.Sequential) else [])
     for module, method in methods:
         setattr(module, method, torch.compile(getattr(module, method), backend="eager", fullgraph=True))
     torch.testing.assert_close(model.log_weights(x, 3, same_noise()).detach(), exact, rtol=1e-12, atol=1e-12)

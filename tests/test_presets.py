@@ -58,9 +58,9 @@ def test_presets_that_differ_in_k_alone_take_as_many_steps():
         how_long = {"name", "k", "epochs", "batch_size"}
         rest = {name: value for name, value in preset.settings().items() if name not in how_long}
         families[json.dumps(rest)].append(preset)
-    families = [family for family in families.values() if len(family) > 1]
-    assert sorted(len(family) for family in families) == [3, 3]
-    for family in families:
+    for preset in ("digits-vae", "digits-iwae-k5", "mnist-vae", "mnist-iwae-k5"):
+        assert any(preset in [one.name for one in family] and len(family) >= 3 for family in families.values())
+    for family in families.values():
         assert len({(preset.epochs, preset.batch_size) for preset in family}) == 1
 
 
@@ -142,7 +142,7 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
 @pytest.mark.parametrize(
     "field, value, complaint",
     [
-        ("model", "GAN", "model must be one of VAE, TwoLayerVAE, ImageVAE; got 'GAN'"),
+        ("model", "GAN", "model must be one of VAE, .*; got 'GAN'"),
         ("gradient", "exact", "gradient must be one of pathwise, .*; got 'exact'"),
         ("optimizer", "sgd", "optimizer must be one of adam, adamax; got 'sgd'"),
         ("schedule", "step", "schedule must be one of constant, cosine; got 'step'"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from course_lib.datasets import SPLITS
 from course_lib.training import PRESETS, Preset, load_checkpoint
 from course_lib.training.checkpoints import PUBLISHED, read_card
 from course_lib.training.evaluation import evaluate
@@ -16,9 +17,9 @@ from course_lib.vae import log_likelihood
 NAMES = sorted(path.stem for path in PUBLISHED.glob("*.safetensors"))
 # Beside the repository, on machines without a network.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-N_TEST_IMAGES = {"mnist": 10_000, "digits": 300}
-N_VALIDATION_IMAGES = {"mnist": 10_000, "digits": 200}
-N_TRAIN_IMAGES = {"mnist": 10_000, "digits": 1_297}
+N_TRAIN_IMAGES, N_VALIDATION_IMAGES, N_TEST_IMAGES = (
+    {name: min(10_000, sizes[split]) for name, sizes in SPLITS.items()} for split in range(3)
+)
 
 
 def test_notebook_04_has_its_four():

@@ -643,7 +643,7 @@ def test_without_space_training_stops_with_one_sentence_and_loses_nothing(tmp_pa
     [
         ({"batch_size": 2_000}, "a batch of 2000 is more than the 1297 images of digits"),
         ({"arguments": {}}, r"images must have shape \[batch, ...\] with 784 numbers an image; got \[1, 1, 8, 8\]"),
-        ({"data": "letters"}, "the data set must be one of digits, mnist, cifar10, cifar10-sample; got 'letters'"),
+        ({"data": "letters"}, "the data set must be one of digits, .*; got 'letters'"),
         (
             {"model": "ImageVAE", "arguments": GREY | {"levels": 16}},
             r"^the model is of 16 levels and digits has 17 levels: choose other data\.$",

@@ -121,6 +121,7 @@ class LatentVariableModel(nn.Module, ABC):
         Raises:
             ValueError: they are no batch of images of this model's size.
         """
+        self._flat(images)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) in nats, ``[k, batch]``."""
@@ -132,8 +133,9 @@ class LatentVariableModel(nn.Module, ABC):
         Draws stay outside, because torch compiles no generators.
         """
         methods: list[tuple[nn.Module, str]] = [(self, "log_conditional"), (self, "log_prior")]
-        if isinstance(self.encoder, nn.Sequential):
-            methods.append((self.encoder, "forward"))
+        encoder = getattr(self, "encoder", None)
+        if isinstance(encoder, nn.Sequential):
+            methods.append((encoder, "forward"))
         return methods
 
     def log_weights(self, x: Tensor, k: int, generator: NoiseSource = None, *, check: bool = True) -> Tensor:
