@@ -57,3 +57,13 @@ def test_notebooks_01_and_02_import_no_torch(number):
     assert any("course_lib" in line for line in imports)
     done = python(WITHOUT_TORCH + "\n".join(imports) + "\nassert 'torch' not in sys.modules")
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_has_grown_too_long_to_have_one_reason():
+    """Those of a notebook may: their reason is the notebook."""
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "course_lib").rglob("*.py")
+        if not path.name.startswith("notebook_")
+    }
+    assert {path.name: length for path, length in lengths.items() if length > 400} == {}

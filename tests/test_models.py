@@ -167,9 +167,7 @@ def test_log_weights_that_are_not_finite_are_told_and_not_returned(make, value, 
         (torch.tensor(2), torch.tensor(4)), torch.tensor(value).double()
     )
     monkeypatch.setattr(model, "log_joint", lambda x, z: log_w)
-    with pytest.raises(
-        ValueError, match="log-weights are not finite, though the model's weights are: numbers"
-    ):
+    with pytest.raises(ValueError, match="log-weights are not finite, though the model's weights are: numbers"):
         model.log_weights(x, 3)
     assert not model.log_weights(x, 3, check=False).isfinite().all()
 
