@@ -1,7 +1,12 @@
 """What the benchmarks print."""
 
+import os
+
 import pytest
 from measuring import Show
+
+# Before tqdm is imported, which reads it then: a bar would stand in the tables and in what is timed.
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 @pytest.fixture
