@@ -13,14 +13,16 @@ from typing import Any
 __all__ = ["fraction", "one_of", "positive_number", "real_number", "whole_number"]
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """``value`` as an int. A float without a fraction, such as 1e6, counts as one; True does not.
 
     Raises:
-        ValueError: it is not a whole number, or less than ``least``.
+        ValueError: it is not a whole number, or less than ``least``, or more than ``most``.
     """
     if not _is_number(value) or not -math.inf < value < math.inf or value != int(value) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most:,}; got {int(value):,}.")
     return int(value)
 
 

@@ -41,6 +41,12 @@ def test_the_least_whole_number_is_named_and_allowed():
         whole_number("n", 99, least=100)
 
 
+def test_the_largest_whole_number_is_named_and_allowed():
+    assert whole_number("n_chains", 1e5, most=10**5) == 10**5
+    with pytest.raises(ValueError, match=r"^n_chains must be at most 100,000; got 1,000,000\.$"):
+        whole_number("n_chains", 1e6, most=10**5)
+
+
 @pytest.mark.parametrize("value", [-5, 0, 2.5, math.inf, -math.inf, np.int64(3), np.float32(0.5), Fraction(1, 3)])
 def test_a_number_comes_back_as_a_float_and_may_be_infinite(value):
     number = real_number("the deadline", value, "days")

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -204,8 +203,17 @@ class _Part:
         started = time.monotonic()
         n_done = self.found.n_done
         some = self.images[n_done : n_done + self.at_once].to(next(self.model.parameters()).device)
-        how: dict[str, Any] = {"precision": self.precision, "first_image": self.first + n_done, "progress": False}
-        self.found.add(log_likelihood(self.model, some, self.n_samples, self.seed, **how))
+        self.found.add(
+            log_likelihood(
+                self.model,
+                some,
+                self.n_samples,
+                self.seed,
+                precision=self.precision,
+                first_image=self.first + n_done,
+                progress=False,
+            )
+        )
         if self.keep is not None:
             self.keep.seconds += time.monotonic() - started
             if time.monotonic() - self.saved_at > _SAVE_EVERY:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from course_lib import datasets
 from course_lib.files import write_atomically
+from course_lib.resources import DATA
 from course_lib.training import processes
 from course_lib.training.cards import Card, LogLikelihood, SplitMetrics
 from course_lib.training.checkpoints import CheckpointFiles, save_checkpoint
@@ -285,7 +285,7 @@ class Run:
 
 def _commit() -> str | None:
     """The version of the course, if it runs from a checkout and git is there."""
-    root = Path(__file__).resolve().parents[2]
+    root = DATA.parent
     # A package that is installed may lie in a repository of someone else's.
     if (root / ".git").exists():
         with suppress(OSError, subprocess.CalledProcessError):

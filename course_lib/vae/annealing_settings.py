@@ -55,10 +55,7 @@ class Annealing:
 
     def __post_init__(self) -> None:
         for name, most in _AT_MOST.items():
-            number = whole_number(name, getattr(self, name))
-            if number > most:
-                raise ValueError(f"{name} must be at most {most:,}; got {number:,}.")
-            object.__setattr__(self, name, number)
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), most=most))
         if self.n_chains < 2:
             raise ValueError("an error needs at least 2 chains; got n_chains = 1.")
         object.__setattr__(self, "seed", whole_number("seed", self.seed, least=0))

@@ -132,9 +132,7 @@ def bidirectional_bounds(
     """
     check_model(model)
     check_settings(settings)
-    n_images = whole_number("n_images", n_images)
-    if n_images > _MOST_IMAGES:
-        raise ValueError(f"n_images must be at most {_MOST_IMAGES:,}; got {n_images:,}.")
+    n_images = whole_number("n_images", n_images, most=_MOST_IMAGES)
     # Otherwise torch would complain of the probabilities that images are drawn with.
     check_weights(model)
     z, x = _simulated(model, n_images, settings.seed)
