@@ -1,4 +1,4 @@
-"""The command line: ``python -m course_lib doctor|run|data|train|evaluate|build``."""
+"""The command line: ``python -m course_lib doctor|run|data|train|evaluate|zoo|build``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = "check that this machine is ready for the course"
     doctor = commands.add_parser("doctor", help=summary, description=f"{summary.capitalize()}.")
+    doctor.add_argument("--gpu", action="store_true", help="also take ten steps of each model of the zoo on the GPU")
     doctor.set_defaults(command=_doctor)
 
     summary = "run the notebooks in order and compare their estimates with the exact answers"
@@ -69,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)"
     )
     train.add_argument("--resume", action="store_true", help="go on where an interrupted training was saved")
-    train.add_argument("--epochs", type=int, help="instead of the preset's")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument(
+        "--epochs", type=int, help="instead of the preset's; warm-up and averaging keep their share of the whole"
+    )
+    length.add_argument("--minutes", type=float, help="as many epochs as fit, measured on the first few steps")
     train.add_argument("--seed", type=int, help="instead of the preset's")
     train.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into a folder beside")
     train.set_defaults(command=_train)
@@ -92,6 +97,28 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--save", action="store_true", help="write the result into the checkpoint's card")
     evaluate.set_defaults(command=_evaluate)
+
+    summary = (
+        "train and evaluate presets one after the other within so many minutes, for a GPU that you have for minutes"
+    )
+    zoo = commands.add_parser(
+        "zoo",
+        help=summary,
+        description=f"{summary.capitalize()}. It begins with a smoke test of each; what is finished stays, whatever "
+        "interrupts it.",
+    )
+    zoo.add_argument("--minutes", type=float, required=True, help="from now to the end of all of it")
+    zoo.add_argument("--only", nargs="+", metavar="NAME", default=[], help="presets, those that matter most first")
+    zoo.add_argument("--out", type=Path, default=Path("build/zoo"), help="folder for the files (%(default)s)")
+    zoo.add_argument("--resume", action="store_true", help="keep what is finished, and go on with what is not")
+    zoo.add_argument(
+        "--deliver",
+        type=Path,
+        metavar="FOLDER",
+        help="also put a table and an archive of each model there, 8 files at most",
+    )
+    zoo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+    zoo.set_defaults(command=_zoo)
 
     summary = "rebuild the stored notebooks that are no longer what notebooks/source says"
     build = commands.add_parser("build", help=summary, description=f"{summary.capitalize()}.")
@@ -121,10 +148,10 @@ class _HelpWithPresets(argparse.Action):
         parser.exit()
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from course_lib.doctor import examine, report
 
-    checks = examine()
+    checks = examine(gpu=options.gpu)
     print(report(checks))
     return 0 if all(check.ok for check in checks) else 1
 
@@ -156,22 +183,36 @@ def _data(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import dataclasses
+    import time
 
+    began = time.monotonic()
     from course_lib.training import processes, train
     from course_lib.training.checkpoints import CheckpointFiles, read_card
     from course_lib.training.devices import choose_device
     from course_lib.training.presets import preset_named
     from course_lib.training.tensorboard import tensorboard
 
-    changes = {name: value for name in ("epochs", "seed") if (value := getattr(options, name)) is not None}
-    preset = dataclasses.replace(preset_named(options.preset), **changes)
+    preset = preset_named(options.preset)
+    if options.seed is not None:
+        preset = dataclasses.replace(preset, seed=options.seed)
+    if options.epochs is not None:
+        preset = preset.in_epochs(options.epochs)
     files = CheckpointFiles(options.out, preset.name)
     with processes.group(choose_device(options.device).type):
         log = tensorboard(files.tensorboard) if options.tensorboard else None
         is_there = files.state.exists() or files.weights.exists()
         if options.resume and not is_there and processes.is_first():
             print(f"Nothing of {preset.name} is saved in {options.out}: starting anew.", file=sys.stderr)
-        weights = train(preset, options.out, device=options.device, resume=options.resume, on_record=log)
+        weights = train(
+            preset,
+            options.out,
+            device=options.device,
+            resume=options.resume,
+            # Those of the user begin with the command.
+            minutes=options.minutes and options.minutes - (time.monotonic() - began) / 60,
+            on_record=log,
+            say=lambda text: print(text, file=sys.stderr),
+        )
         if processes.is_first():
             print(
                 f"The training of {preset.name} is finished. Its best weights, those after epoch "
@@ -208,6 +249,29 @@ def _evaluate(options: argparse.Namespace) -> int:
             else:
                 elbo = value_with_error(*evidence.mean_elbo)
                 print(f"{card.name}, {options.split}: {evidence}; ELBO {elbo} nats")
+    return 0
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    import time
+
+    began = time.monotonic()
+    from course_lib.zoo import run_zoo
+
+    try:
+        table = run_zoo(
+            options.only,
+            # Those of the user begin with the command.
+            options.minutes - (time.monotonic() - began) / 60,
+            options.out,
+            device=options.device,
+            resume=options.resume,
+            deliver=options.deliver,
+            say=lambda text: print(text, flush=True),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"What is finished is in {options.out}: go on with --resume.") from None
+    print(f"\n{table}\nAll of it is in {options.out}.")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -47,20 +48,22 @@ class Check:
         return self.remedy is None
 
 
-def examine() -> list[Check]:
-    """Make every check; one that breaks unexpectedly counts as failed and does not stop the others."""
-    return [
-        _guarded(name, check)
-        for name, check in (
-            ("Python", _python),
-            ("packages", _packages),
-            ("accelerator", _accelerator),
-            ("memory", _memory),
-            ("data", _data),
-            ("checkpoints", _checkpoints),
-            ("kernel", _kernel),
-        )
+def examine(gpu: bool = False) -> list[Check]:
+    """Make every check; one that breaks unexpectedly counts as failed and does not stop the others.
+
+    Args:
+        gpu: also take a few training steps on the GPU, and hold them against the processor's: a minute or so.
+    """
+    checks = [
+        ("Python", _python),
+        ("packages", _packages),
+        ("accelerator", _accelerator),
+        ("memory", _memory),
+        ("data", _data),
+        ("checkpoints", _checkpoints),
+        ("kernel", _kernel),
     ]
+    return [_guarded(name, check) for name, check in checks] + (_steps() if gpu else [])
 
 
 def report(checks: list[Check]) -> str:
@@ -136,6 +139,26 @@ def _accelerator() -> tuple[str, str | None]:
     if torch.backends.mps.is_available():
         return "MPS (Apple silicon)", None
     return "none; torch computes on the processor", None
+
+
+def _steps() -> list[Check]:
+    """A check for each preset of the zoo."""
+    from course_lib.training.devices import choose_device
+    from course_lib.training.presets import preset_named
+    from course_lib.training.smoke import smoke, ways_for
+    from course_lib.zoo import ZOO
+
+    device = choose_device()
+    if device.type == "cpu":
+        mend = f"{_PYTHON} -m pip install --force-reinstall torch   (where there is a GPU: a build of torch for it)"
+        return [Check("steps", "torch finds no GPU to take them on", mend)]
+
+    def check(name: str) -> tuple[str, str | None]:
+        found = smoke(preset_named(name), device, ways_for(preset_named(name), device))
+        zoo = f"{_PYTHON} -m course_lib zoo --minutes 9 --only {name}   (it takes none of the wrong steps)"
+        return str(found), None if found.is_right else zoo
+
+    return [_guarded("steps", functools.partial(check, name)) for name in ZOO]
 
 
 def _memory() -> tuple[str, str | None]:

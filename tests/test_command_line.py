@@ -25,7 +25,7 @@ from course_lib.training.presets import summary
 from course_lib.training.states import load_state
 from course_lib.vae import log_likelihood
 
-COMMANDS = ["doctor", "run", "train", "evaluate", "build"]
+COMMANDS = ["doctor", "run", "train", "evaluate", "zoo", "build"]
 
 
 def course_lib(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,6 +56,7 @@ def test_each_command_has_its_help(command, capsys):
         ["train"],
         ["evaluate"],
         ["train", "digits-vae", "--epochs", "x"],
+        ["zoo"],
         ["run", "--fast"],
         ["run", "01"],
         ["doctor", "01"],
@@ -75,7 +76,7 @@ def test_the_doctor_answers_from_any_folder(tmp_path):
 
 
 def test_the_doctor_fails_when_a_check_fails(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "examine", lambda: [Check("data", "gone", "git checkout")])
+    monkeypatch.setattr(doctor, "examine", lambda gpu: [Check("data", "gone", "git checkout")])
     assert main(["doctor"]) == 1
     assert "mend it with: git checkout" in capsys.readouterr().out
 
@@ -401,3 +402,38 @@ def test_ctrl_c_saves_the_training_and_says_how_to_go_on(tmp_path):
     assert re.fullmatch(r"\nInterrupted\. Step [\d,]+ of 2,400 is saved: go on with --resume\.\n", err)
     _, progress = load_state(tmp_path / "out" / "digits-vae.state")
     assert f"Step {progress['step']:,} of" in err
+
+
+# The zoo
+
+
+def test_the_zoo_trains_and_says_where_it_is(tiny_preset, tmp_path, capsys):
+    command = ["zoo", "--minutes", "0.2", "--only", "tiny", "--device", "cpu", "--out", str(tmp_path / "zoo")]
+    assert main([*command, "--deliver", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"tiny: epoch \d+, bound -\d+\.\d+, validation -\d+\.\d+ ± \d", printed)
+    assert printed.endswith(f"\nAll of it is in {tmp_path / 'zoo'}.\n")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny.zip", "table.md"}
+    assert main(command) == 1
+    assert "holds trainings of tiny: go on with --resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_zoo_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("course_lib.zoo.run_zoo", interrupted)
+    assert main(["zoo", "--minutes", "1", "--out", str(tmp_path)]) == 130
+    assert f"What is finished is in {tmp_path}: go on with --resume." in capsys.readouterr().err
+
+
+def test_minutes_choose_the_epochs_and_say_so(tiny_preset, tmp_path, capsys):
+    assert main(["train", "tiny", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0.1"]) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"\d+ epochs of tiny fit: a step takes .* --epochs \d+ is the same training again\.", told)
+
+
+def test_minutes_or_epochs_but_not_both(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "digits-vae", "--minutes", "1", "--epochs", "3"])
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -7,10 +7,13 @@ import types
 
 import psutil
 import pytest
+from torch import device
 
 from course_lib import doctor
 from course_lib.doctor import Check, examine, report
 from course_lib.projects import Project
+from course_lib.training.smoke import Outcome, Smoke
+from course_lib.zoo import ZOO
 
 
 def found(name: str) -> Check:
@@ -122,6 +125,24 @@ def test_accelerators_are_named(torch, no_kernel):
     assert found("accelerator").found == "MPS (Apple silicon)"
     torch.cuda.is_available = lambda: True
     assert found("accelerator").found == "CUDA: a GPU"
+
+
+def test_steps_on_the_gpu_are_checked_when_asked_for(monkeypatch, no_kernel):
+    right, wrong = Outcome("plain", 0.1, 0.2, 0.01, 1.0), Outcome("captured", 3.0, 0.2, 0.001, 1.0)
+    outcomes = {name: (right,) for name in ZOO} | {"mnist-vae": (right, wrong)}
+    monkeypatch.setattr("course_lib.training.smoke.smoke", lambda preset, *_: Smoke(preset.name, outcomes[preset.name]))
+    monkeypatch.setattr("course_lib.training.devices.choose_device", lambda: device("cuda"))
+    steps = [check for check in examine(gpu=True) if check.name == "steps"]
+    assert [check.ok for check in steps] == [name != "mnist-vae" for name in ZOO]
+    (failed,) = (check for check in steps if not check.ok)
+    assert "WRONG: captured 1 ms a step, 3 nats off where 0.2 can be rounding" in failed.found
+    assert "zoo --minutes 9 --only mnist-vae" in failed.remedy
+
+
+def test_without_a_gpu_its_steps_cannot_be_checked(monkeypatch, no_kernel):
+    monkeypatch.setattr("course_lib.training.devices.choose_device", lambda: device("cpu"))
+    (check,) = (check for check in examine(gpu=True) if check.name == "steps")
+    assert not check.ok and check.found == "torch finds no GPU to take them on"
 
 
 def test_a_missing_torch_is_found(monkeypatch, no_kernel):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import all_images, small_two_layer, small_vae
 
-from course_lib.vae.noise import Part, Purpose, for_each_image, keyed, normal, uniform
+from course_lib.vae.noise import FromCPU, Part, Purpose, for_each_image, keyed, normal, uniform
 
 CPU, DTYPE = torch.device("cpu"), torch.float64
 SEEDS = [0, 1, 2, 6, 2**32 - 1, *(2**32 + j for j in range(7)), 2**33, 2**40, 2**40 + 1, 2**63, 2**64, 2**64 + 1, 2**96]
@@ -107,9 +107,17 @@ def test_sources_that_are_none_are_refused(draw):
             draw(source)
 
 
-def test_a_part_has_no_generator_for_each_image():
-    with pytest.raises(ValueError, match="made image by image: give a generator for each, not a part"):
-        for_each_image(Part(seeded(), 5, slice(0, 2)), 2)
+@pytest.mark.parametrize("source", [Part(seeded(), 5, slice(0, 2)), FromCPU(seeded())], ids=type)
+def test_a_source_for_a_batch_has_no_generator_for_each_image(source):
+    with pytest.raises(ValueError, match="made image by image: give a generator for each, not one for a batch"):
+        for_each_image(source, 2)
+
+
+def test_noise_from_the_cpu_is_the_same_wherever_it_goes():
+    expected = normal((3, 5, 2), seeded(), torch.device("cpu"), DTYPE)
+    assert normal((3, 5, 2), FromCPU(seeded()), torch.device("cpu"), DTYPE).equal(expected)
+    moved = normal((3, 5, 2), FromCPU(seeded()), torch.device("meta"), DTYPE)
+    assert moved.is_meta and moved.shape == expected.shape
 
 
 def test_a_generator_on_another_device_is_refused():

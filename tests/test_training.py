@@ -201,7 +201,7 @@ def test_the_warm_up_grows_to_one_and_stays_there(tmp_path, monkeypatch):
 
 
 def test_every_epoch_takes_each_image_at_most_once_and_in_another_order():
-    first, second = (steps.order_of_images(1297, 0, epoch) for epoch in (0, 1))
+    first, second = (steps.order_of_images(1297, 0, epoch, CPU) for epoch in (0, 1))
     assert first.sort().values.equal(torch.arange(1297))
     assert second.sort().values.equal(torch.arange(1297))
     assert not first.equal(second)
@@ -219,14 +219,14 @@ def seen_by(monkeypatch, run):
 
 def test_a_model_of_levels_sees_the_intensities_themselves(tmp_path, monkeypatch):
     run = a_run(deep(GREY), tmp_path)
-    assert seen_by(monkeypatch, run).equal(datasets.load("digits").train[steps.order_of_images(1297, 0, 0)[:1200]])
+    assert seen_by(monkeypatch, run).equal(datasets.load("digits").train[steps.order_of_images(1297, 0, 0, CPU)[:1200]])
 
 
 def test_a_model_of_bits_sees_them_drawn_anew(tmp_path, monkeypatch):
     run = a_run(tiny(), tmp_path)
     seen, intensities = (
         seen_by(monkeypatch, run),
-        datasets.load("digits").train[steps.order_of_images(1297, 0, 0)[:1200]],
+        datasets.load("digits").train[steps.order_of_images(1297, 0, 0, CPU)[:1200]],
     )
     assert seen.unique().tolist() == [0, 1]
     # A pixel is one as often as its intensity says.

@@ -125,6 +125,7 @@ class Card:
         preset: the preset that was trained.
         data: what it was trained on, in words.
         device: where, in words.
+        steps: how they were taken, in words: see `course_lib.training.stepper`.
         processes: how many processes trained as one.
         seconds: how long training took until these weights.
         epochs: how many it had taken by then.
@@ -140,6 +141,7 @@ class Card:
     preset: str | None = None
     data: str | None = None
     device: str | None = None
+    steps: str | None = None
     processes: int | None = None
     seconds: float | None = None
     epochs: int | None = None
@@ -149,7 +151,7 @@ class Card:
     weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("name", "preset", "data", "device", "commit", "weights_sha256"):
+        for name in ("name", "preset", "data", "device", "steps", "commit", "weights_sha256"):
             _check(self, name, _text)
         for name in ("settings", "metrics", "versions"):
             _check(self, name, _object)

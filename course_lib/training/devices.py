@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from course_lib.training import processes
+from course_lib.training.preset import OPTIMIZERS, Preset
 from course_lib.vae import LatentVariableModel
 
-__all__ = ["choose_device", "compile_parts", "device_in_words", "tensor_float_32"]
+__all__ = ["choose_device", "compile_parts", "device_in_words", "make_optimizer", "tensor_float_32", "wait_for"]
+
+# Of torch's optimizers, those that move all weights with one kernel.
+_FUSED = ("adam",)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -43,6 +48,23 @@ def device_in_words(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what it was told to, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def make_optimizer(preset: Preset, parameters: Iterable[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    """The preset's optimizer; on a CUDA GPU with all its numbers there, so that its steps can be recorded."""
+    kind: Callable[..., torch.optim.Optimizer] = OPTIMIZERS[preset.optimizer]
+    if device.type != "cuda":
+        return kind(parameters, lr=preset.learning_rate)
+    fused = {"fused": True} if preset.optimizer in _FUSED else {}
+    return kind(parameters, lr=torch.tensor(preset.learning_rate, device=device), capturable=True, **fused)
+
+
 def compile_parts(model: LatentVariableModel, backend: str = "inductor") -> None:
     """Let torch fuse what stands between the matrix products of a model, on the model itself.
 
@@ -50,7 +72,8 @@ def compile_parts(model: LatentVariableModel, backend: str = "inductor") -> None
     compute with the weights of this one: build another, and load them.
     """
     for module, method in model.compilable():
-        setattr(module, method, torch.compile(getattr(module, method), backend=backend))
+        # For one size of batch: what serves any would be slower.
+        setattr(module, method, torch.compile(getattr(module, method), backend=backend, dynamic=False))
 
 
 @contextmanager

@@ -17,18 +17,21 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from course_lib.checks import positive_number
 from course_lib.training import processes
+from course_lib.training.budget import chosen_before, fit_to_minutes
 from course_lib.training.checkpoints import CheckpointFiles
 from course_lib.training.devices import choose_device
 from course_lib.training.preset import Preset
 from course_lib.training.run import Run
+from course_lib.training.stepper import Way
 
 __all__ = ["train"]
 
 # A killed training loses at most this many seconds of work.
 _SAVE_EVERY = 60.0
-# Looking at the bound makes a GPU wait, so it is done once in so many steps.
-_LOOK_EVERY = 50
+# Looking at the bound makes a GPU wait, so it is done once in so many seconds.
+_LOOK_EVERY = 1.0
 
 
 def train(
@@ -37,7 +40,11 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
+    minutes: float | None = None,
+    way: Way | None = None,
+    note: str = "",
     on_record: Callable[[Mapping[str, Any]], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a preset, and keep the weights that do best on the validation set.
 
@@ -50,14 +57,21 @@ def train(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         resume: go on from ``NAME.state``, which must be of the same preset. A training that was stopped before its
             first step was saved starts over, and one that is finished is left as it is.
+        minutes: in place of the preset's epochs, as many as fit into so many minutes from now, measured on a few steps;
+            what is counted in epochs keeps its share (`Preset.in_epochs`). A training that is resumed has those epochs
+            that were chosen when it began.
+        way: how steps are taken, see `course_lib.training.stepper`; the usual one on the device unless given.
+        note: what the card is to say of that.
         on_record: called with each line of the log, in the first process.
+        say: told what was chosen, in the first process.
 
     Returns:
         The path of the weights.
 
     Raises:
         ValueError: ``preset`` is none, the device is not there, the state is damaged or of other settings or of another
-            version of the course, the images have another size than the model's, or the batch cannot be shared evenly.
+            version of the course, the images have another size than the model's, the batch cannot be shared evenly,
+            or not even one epoch fits into ``minutes``.
         FileExistsError: ``folder`` holds a training of that name, and it is not to be resumed or has no state.
         FloatingPointError: the bound or a weight is no longer a number.
         OSError: no data, or no space to save.
@@ -65,12 +79,22 @@ def train(
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"preset must be a Preset, such as PRESETS['mnist-vae']; got {preset!r}.")
+    started = time.monotonic()
+    if minutes is not None:
+        positive_number("minutes", minutes)
     files = CheckpointFiles(Path(folder), preset.name)
     is_begun = _is_begun(files, resume)
-    run = Run(preset, files, choose_device(device))
+    run = Run(preset, files, choose_device(device), way, note)
+    if is_begun and minutes is not None:
+        run.preset = preset.in_epochs(chosen_before(run))
+    elif minutes is not None:
+        choice = fit_to_minutes(run, minutes, started, _SAVE_EVERY)
+        if say is not None and processes.is_first():
+            say(choice)
     if is_begun:
         run.restore()
     silent = None if processes.is_first() else True
+    looked_at = time.monotonic()
     try:
         with (
             _ctrl_c_waits() as is_interrupted,
@@ -79,9 +103,10 @@ def train(
             while not run.is_finished:
                 run.take_step()
                 bar.update()
-                if run.step % _LOOK_EVERY == 0:
+                if time.monotonic() - looked_at > _LOOK_EVERY:
                     bar.set_postfix_str(run.look())
-                if run.step % run.steps_between_validations == 0 or run.step == run.n_steps:
+                    looked_at = time.monotonic()
+                if run.is_to_validate:
                     record = run.validate()
                     if on_record is not None and processes.is_first():
                         on_record(record)

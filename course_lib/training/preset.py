@@ -100,6 +100,27 @@ class Preset:
         if not 0 <= real_number("ema", self.ema) < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}.")
 
+    def in_epochs(self, epochs: int) -> Preset:
+        """The same training in another number of epochs.
+
+        What is counted in epochs or steps keeps its share of the whole: the KL warm-up, the time between validations,
+        and how far back the average of the weights looks. The learning rate follows the whole in any case.
+
+        Raises:
+            ValueError: ``epochs`` is no whole number of at least 1.
+        """
+        share = whole_number("epochs", epochs) / self.epochs
+        if share == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            epochs=int(epochs),
+            kl_warm_up=round(share * self.kl_warm_up),
+            validate_every=max(1, round(share * self.validate_every)),
+            # An average that forgets more than half of itself in a step would be none.
+            ema=max(0.5, 1 - (1 - self.ema) / share) if self.ema else 0.0,
+        )
+
     def settings(self) -> dict[str, Any]:
         """All fields, as JSON has them."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -8,7 +8,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,13 +22,14 @@ from course_lib.resources import DATA
 from course_lib.training import processes
 from course_lib.training.cards import Card, LogLikelihood, SplitMetrics
 from course_lib.training.checkpoints import CheckpointFiles, save_checkpoint
-from course_lib.training.devices import compile_parts, device_in_words
+from course_lib.training.devices import device_in_words, make_optimizer
 from course_lib.training.evaluation import images_for
-from course_lib.training.preset import OPTIMIZERS, Preset
+from course_lib.training.preset import Preset
 from course_lib.training.presets import build_model
 from course_lib.training.states import load_state, of_another_version, restore, save_state, tensors_of
-from course_lib.training.steps import order_of_images, take_step, update_average
-from course_lib.vae import log_likelihood
+from course_lib.training.stepper import Stepper, Way, usual_way
+from course_lib.training.steps import order_of_images
+from course_lib.vae import LatentVariableModel, log_likelihood
 
 __all__ = ["Run"]
 
@@ -59,14 +60,24 @@ class Run:
         model: what learns.
         average: the average of its weights, which is then what is evaluated, or None.
         optimizer: of the model's parameters.
+        stepper: takes the steps.
         progress: how far the run has come.
         bounds: of the batches since the last validation, scalars on the device, in nats.
         saved_at: when it was last saved, on the clock of `time.monotonic`.
         saved_step: steps that were taken by then.
     """
 
-    def __init__(self, preset: Preset, files: CheckpointFiles, device: torch.device) -> None:
+    def __init__(
+        self, preset: Preset, files: CheckpointFiles, device: torch.device, way: Way | None = None, note: str = ""
+    ) -> None:
         """Load the data and build the model, without a step.
+
+        Args:
+            preset: what to train.
+            files: where it goes.
+            device: where it learns.
+            way: how steps are taken; the usual one on such a device unless given.
+            note: what else the card is to say of how steps were taken.
 
         Raises:
             ValueError: the images have another size or other levels than the model's, there are too few of them for a
@@ -87,19 +98,16 @@ class Run:
             raise ValueError(
                 f"a batch of {preset.batch_size} is more than the {len(data.train)} images of {data.name}."
             )
-        self.n_steps = preset.epochs * self.steps_per_epoch
-        self.steps_between_validations = preset.validate_every * self.steps_per_epoch
         self.images = data.train.to(device)
 
         self.model = build_model(preset)
         self.validation = images_for(self.model, data, "validation").to(device)
         self.model.start_from(data.train)
         self.model.to(device)
-        optimizer: Callable[..., torch.optim.Optimizer] = OPTIMIZERS[preset.optimizer]
-        self.optimizer = optimizer(self.model.parameters(), lr=preset.learning_rate)
+        self.optimizer = make_optimizer(preset, self.model.parameters(), device)
         self.average = copy.deepcopy(self.model) if preset.ema else None
-        if device.type == "cuda":
-            compile_parts(self.model)
+        self.stepper = Stepper(self.model, self.average, self.optimizer, way or usual_way(preset, device))
+        self.note = note
 
         self.progress, self.bounds = Progress(), list[Tensor]()
         # The first step is saved at once: whoever stops early can resume, and a full disk shows before hours of work.
@@ -113,25 +121,42 @@ class Run:
         return self.progress.step
 
     @property
+    def n_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.preset.epochs * self.steps_per_epoch
+
+    @property
     def is_finished(self) -> bool:
         """Whether all steps are taken, or validation has not improved for as long as the preset allows."""
         return self.step == self.n_steps or 0 < self.preset.patience <= self.progress.validations_since_best
 
+    @property
+    def is_to_validate(self) -> bool:
+        """Whether it is time to."""
+        return self.step % (self.preset.validate_every * self.steps_per_epoch) == 0 or self.step == self.n_steps
+
     def take_step(self) -> None:
-        """Take the next step. Nothing in it waits for a GPU, but for the order of the images, once in an epoch."""
+        """Take the next step. Nothing in it waits for a GPU."""
         images = self.images[self.batch()]
-        bound = take_step(self.model, self.optimizer, images, self.preset, self.step, self.steps_per_epoch)
-        if self.average is not None:
-            # It starts at the first step's weights, not at the initial ones.
-            update_average(self.average, self.model, self.preset.ema if self.step else 0.0)
-        self.bounds.append(bound)
+        self.bounds.append(self.stepper.take(images, self.preset, self.step, self.steps_per_epoch))
         self.progress.step += 1
+
+    def start_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to before the first step.
+
+        Args:
+            tensors: copies of what `course_lib.training.states.tensors_of` gave before it.
+        """
+        restore(tensors, self.model, self.average, self.optimizer)
+        self.stepper.forget()
+        self.progress, self.counted_until = Progress(), time.monotonic()
+        self.bounds.clear()
 
     def batch(self) -> Tensor:
         """Which images the next step takes, ``[batch_size]``."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, order_of_images(len(self.images), self.preset.seed, epoch).to(self.device)
+            self._order = epoch, order_of_images(len(self.images), self.preset.seed, epoch, self.device)
         return self._order[1][position * self.preset.batch_size : (position + 1) * self.preset.batch_size]
 
     def look(self) -> str:
@@ -155,24 +180,11 @@ class Run:
             OSError: weights or log cannot be written.
         """
         self._check_numbers()
-        # Not the model itself, which may be compiled, and for other batches would have to be compiled anew.
-        model = build_model(self.preset).to(self.device)
-        model.load_state_dict((self.model if self.average is None else self.average).state_dict())
-        if self.preset.stored == "float16":
-            model = model.half().float()
-        mine = processes.my_part(len(self.validation))
+        model = self.model_as_stored()
         try:
-            part = log_likelihood(
-                model,
-                self.validation[mine],
-                self.preset.validation_samples,
-                self.preset.seed,
-                first_image=mine.start,
-                progress=False,
-            )
+            values = torch.cat(processes.gathered(self.log_likelihoods(model, processes.my_part(len(self.validation)))))
         except ValueError:  # these images are fit for the model, so its weights are not
             raise self._divergence() from None
-        values = torch.cat(processes.gathered(part.per_image))
         self._count_seconds()
         progress = self.progress
         record = {
@@ -194,6 +206,25 @@ class Run:
         if processes.is_first():
             write_atomically({self.files.log: "".join(json.dumps(line) + "\n" for line in progress.records).encode()})
         return record
+
+    def model_as_stored(self) -> LatentVariableModel:
+        """Another model with the weights that would be kept by now, as they would be read again."""
+        # Not the model itself, which may be compiled, and for other batches would have to be compiled anew.
+        model = build_model(self.preset).to(self.device)
+        model.load_state_dict((self.model if self.average is None else self.average).state_dict())
+        return model.half().float() if self.preset.stored == "float16" else model
+
+    def log_likelihoods(self, model: LatentVariableModel, images: slice) -> Tensor:
+        """Estimates of log p(x) of these of the validation images, in nats.
+
+        Raises:
+            ValueError: the model's weights are not finite, or the weights of z.
+        """
+        n_samples, seed = self.preset.validation_samples, self.preset.seed
+        found = log_likelihood(
+            model, self.validation[images], n_samples, seed, first_image=images.start, progress=False
+        )
+        return found.per_image
 
     def save(self) -> None:
         """Write what is needed to go on from here.
@@ -235,7 +266,11 @@ class Run:
             restore(tensors, self.model, self.average, self.optimizer)
         except (KeyError, RuntimeError, TypeError):
             raise of_another_version(state) from None
+        self.stepper.forget()
         self.saved_step = self.step
+
+    def _how_steps_were_taken(self) -> str:
+        return "; ".join(filter(None, [self.stepper.way, self.note, self.stepper.trouble]))
 
     def _count_seconds(self) -> None:
         # Of the clock on the wall, where the GPU has just been waited for: a step alone only tells it what to do.
@@ -275,6 +310,7 @@ class Run:
             preset=self.preset.name,
             data=f"{self.preset.data}, {'dynamically binarized' if levels == 2 else f'{levels} levels'}",
             device=device_in_words(self.device),
+            steps=self._how_steps_were_taken(),
             processes=processes.count(),
             seconds=record["seconds"],
             epochs=record["epoch"],

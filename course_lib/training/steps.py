@@ -16,10 +16,18 @@ from course_lib.training.devices import tensor_float_32
 from course_lib.training.preset import Preset
 from course_lib.vae import LatentVariableModel
 from course_lib.vae.bounds import GRADIENTS
-from course_lib.vae.noise import Part, Purpose, keyed
+from course_lib.vae.noise import NoiseSource, Part, Purpose, keyed
 from course_lib.vae.warm_up import warmed_up
 
-__all__ = ["learning_rate", "order_of_images", "take_step", "update_average"]
+__all__ = [
+    "descend",
+    "learning_rate",
+    "order_of_images",
+    "set_learning_rate",
+    "take_step",
+    "update_average",
+    "warmth_of",
+]
 
 
 def take_step(
@@ -30,10 +38,7 @@ def take_step(
     step: int,
     steps_per_epoch: int,
 ) -> Tensor:
-    """Binarize a batch anew if the model is of bits, and take one step of the optimizer.
-
-    Nothing in it waits for a GPU, so that the steps to come are ready when the GPU is. Several processes are given the
-    same batch; each takes its part, and all take the same step.
+    """Take one step of the optimizer: `descend`, with all that follows from the step's number.
 
     Args:
         model: what learns.
@@ -46,15 +51,43 @@ def take_step(
     Returns:
         The mean bound of the batch before the step, in nats; a scalar on the device.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(preset, step, preset.epochs * steps_per_epoch)
-    warmth = min(1.0, (step // steps_per_epoch + 1) / (preset.kl_warm_up + 1))
-    bound = warmed_up(GRADIENTS[preset.gradient], warmth)
+    set_learning_rate(optimizer, learning_rate(preset, step, preset.epochs * steps_per_epoch))
     generator = keyed(images.device, Purpose.TRAINING_STEP, preset.seed, step)
+    return descend(model, optimizer, images, preset, warmth_of(preset, step, steps_per_epoch), generator)
+
+
+def descend(
+    model: LatentVariableModel,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    preset: Preset,
+    warmth: float,
+    generator: torch.Generator,
+    noise: NoiseSource = None,
+) -> Tensor:
+    """Binarize a batch anew if the model is of bits, and take one step of the optimizer.
+
+    Nothing in it waits for a GPU, so that the steps to come are ready when the GPU is; and nothing of it but its
+    arguments differs from step to step, so that it can be recorded (`course_lib.training.stepper`). Several processes
+    are given the same batch; each takes its part, and all take the same step.
+
+    Args:
+        model: what learns.
+        optimizer: of the model's parameters; it knows the learning rate.
+        images: intensities of the whole batch, ``[batch, ...]``, on the model's device.
+        preset: how to train.
+        warmth: of the KL divergence, see `course_lib.vae.warm_up`.
+        generator: of the draws of the step.
+        noise: of the draws of z, where they are not to come from the generator.
+
+    Returns:
+        The mean bound of the batch before the step, in nats; a scalar on the device.
+    """
+    bound = warmed_up(GRADIENTS[preset.gradient], warmth)
     if model.levels == 2:
         images = datasets.binarize(images, generator, check=False)
     mine = processes.my_part(len(images))
-    x, noise = images[mine], Part(generator, len(images), mine)
+    x, noise = images[mine], noise or Part(generator, len(images), mine)
 
     optimizer.zero_grad(set_to_none=True)
     with tensor_float_32(images.device):
@@ -68,6 +101,20 @@ def take_step(
     return processes.mean(value.detach())
 
 
+def warmth_of(preset: Preset, step: int, steps_per_epoch: int) -> float:
+    """Of the KL divergence in a step, see `course_lib.vae.warm_up`: the same for all steps of an epoch."""
+    return min(1.0, (step // steps_per_epoch + 1) / (preset.kl_warm_up + 1))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set it for all parameters; in place, where a GPU keeps it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 def learning_rate(preset: Preset, step: int, n_steps: int) -> float:
     """That of a step, from 0 to ``n_steps`` - 1."""
     if preset.schedule == "constant":
@@ -75,10 +122,10 @@ def learning_rate(preset: Preset, step: int, n_steps: int) -> float:
     return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * step / n_steps))
 
 
-def order_of_images(n_images: int, seed: int, epoch: int) -> Tensor:
-    """In which order an epoch takes the training images, ``[n_images]``, on the CPU."""
-    generator = keyed(torch.device("cpu"), Purpose.ORDER_OF_IMAGES, seed, epoch)
-    return torch.randperm(n_images, generator=generator)
+def order_of_images(n_images: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """In which order an epoch takes the training images, ``[n_images]``, drawn on the device that trains."""
+    generator = keyed(device, Purpose.ORDER_OF_IMAGES, seed, epoch)
+    return torch.randperm(n_images, generator=generator, device=device)
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:

@@ -21,12 +21,14 @@ from torch import Tensor
 from course_lib.checks import whole_number
 
 __all__ = [
+    "FromCPU",
     "NoiseSource",
     "Part",
     "Purpose",
     "checked_generator",
     "for_each_image",
     "image_numbers",
+    "key",
     "keyed",
     "normal",
     "uniform",
@@ -63,8 +65,19 @@ class Part:
     images: slice
 
 
-# One source for a batch, one for each of its images, a part of one, or torch's global one.
-NoiseSource = torch.Generator | Sequence[torch.Generator] | Part | None
+@dataclass(frozen=True)
+class FromCPU:
+    """Noise for another device, drawn on the CPU and moved there, so that the two can be compared.
+
+    Attributes:
+        generator: on the CPU.
+    """
+
+    generator: torch.Generator
+
+
+# One source for a batch, one for each of its images, a part of one, one on the CPU, or torch's global one.
+NoiseSource = torch.Generator | Sequence[torch.Generator] | Part | FromCPU | None
 
 
 def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> torch.Generator:
@@ -72,6 +85,20 @@ def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> tor
 
     Args:
         device: where it draws.
+        purpose: see `key`, also for the next two.
+        seed: the user's.
+        number: of the image, epoch or step.
+
+    Raises:
+        ValueError: see `key`.
+    """
+    return torch.Generator(device).manual_seed(key(purpose, seed, number))
+
+
+def key(purpose: Purpose, seed: int, number: int) -> int:
+    """What to seed a generator of torch's with, so that its draws follow from these three and from nothing else.
+
+    Args:
         purpose: what the draws are for.
         seed: the user's, at least 0.
         number: of the image, epoch or step, from 0 to 2**32 - 1.
@@ -87,7 +114,7 @@ def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> tor
     high, low = divmod(seed, 2**32)
     sequence = np.random.SeedSequence((low, number, purpose), spawn_key=(high,) if high else ())
     (state,) = sequence.generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state) >> 1)
+    return int(state) >> 1
 
 
 def image_numbers(first_image: int, n_images: int) -> range:
@@ -112,6 +139,8 @@ def normal(shape: Sequence[int], source: NoiseSource, device: torch.device, dtyp
         whole = (*shape[:-2], source.batch_size, shape[-1])
         generator = checked_generator(source.generator, device)
         return torch.randn(whole, generator=generator, device=device, dtype=dtype)[..., source.images, :]
+    if isinstance(source, FromCPU):
+        return torch.randn(tuple(shape), generator=source.generator, dtype=dtype).to(device)
     if not isinstance(source, Sequence):
         return torch.randn(tuple(shape), generator=checked_generator(source, device), device=device, dtype=dtype)
     each, of_one = for_each_image(source, shape[-2]), (*shape[:-2], shape[-1])
@@ -155,8 +184,8 @@ def for_each_image(source: NoiseSource, batch: int) -> Sequence[torch.Generator 
     Raises:
         ValueError: there are not as many generators as images, or the source is a part of a batch's.
     """
-    if isinstance(source, Part):
-        raise ValueError("these draws are made image by image: give a generator for each, not a part of a batch's.")
+    if isinstance(source, Part | FromCPU):
+        raise ValueError("these draws are made image by image: give a generator for each, not one for a batch.")
     if not isinstance(source, Sequence):
         return [source] * batch
     if len(source) != batch:

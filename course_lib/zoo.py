@@ -1,0 +1,340 @@
+"""A zoo: presets trained and evaluated one after the other within so many minutes, those that matter most first.
+
+Meant for a GPU that one has for minutes. Whatever interrupts it, what was finished is there, each model with its
+weights, card, log and samples, beside a table of all of them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from course_lib import datasets
+from course_lib.checks import positive_number
+from course_lib.estimates import value_with_error
+from course_lib.files import write_atomically
+from course_lib.training import Card, Preset, build_model, load_checkpoint, train
+from course_lib.training.checkpoints import CheckpointFiles, read_card
+from course_lib.training.devices import choose_device, device_in_words, wait_for
+from course_lib.training.evaluation import evaluate_checkpoint, images_for
+from course_lib.training.presets import flops_per_image, preset_named
+from course_lib.training.smoke import Smoke, smoke, ways_for
+from course_lib.training.stepper import Way
+from course_lib.vae import LatentVariableModel, log_likelihood
+from course_lib.vae.evidence import Precision
+
+__all__ = ["ZOO", "Entry", "run_zoo"]
+
+# Of all the time, what is left free for what nobody foresees.
+_SPARE = 0.02
+# After so many seconds of smoke tests no network is compiled for them any more.
+_SMOKE_SECONDS = 30.0
+# Draws for each test image, and the share of a model's time that evaluating with so many may take.
+_DRAWS = {1_000: 0.4, 5_000: 0.25}
+_FEWEST_DRAWS = 100
+# Of what a device machine gives back: one for the table, the others for models.
+_MOST_DELIVERED = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A preset of the zoo.
+
+    Attributes:
+        name: the preset's.
+        share: of the time, beside the other entries'.
+        published: the best log p(x) of test images that others report for such a model, in nats.
+        source: who does.
+    """
+
+    name: str
+    share: float = 1.0
+    published: float | None = None
+    source: str = ""
+
+
+# In order of worth.
+ZOO: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry("mnist-resnet-iaf-flow-prior", 6.0, -78.01, "Vahdat and Kautz 2020, 21 hours on two GPUs"),
+        Entry("mnist-iwae-k50", 1.0, -84.78, "Burda et al. 2016, 3,280 epochs"),
+        Entry("mnist-iwae-2layer-k50", 1.0, -82.90, "Burda et al. 2016"),
+        Entry("mnist-iwae-k5", 0.5, -85.54, "Burda et al. 2016"),
+        Entry("mnist-vae", 0.5, -86.76, "Burda et al. 2016"),
+    )
+}
+
+
+def run_zoo(
+    names: Sequence[str],
+    minutes: float,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    deliver: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Smoke-test, train and evaluate presets, one after the other.
+
+    Writes into ``folder``, for each preset as soon as it is there: ``NAME.safetensors``, ``NAME.json`` (card),
+    ``NAME.jsonl`` (log) and ``NAME.png`` (samples); and ``table.md``. A preset that fails is told of in the table, and
+    the next one has its time.
+
+    Args:
+        names: of presets, those that matter most first; empty for all of `ZOO`.
+        minutes: from now to the end of all of it.
+        folder: where the files go.
+        device: see `course_lib.training.devices.choose_device`.
+        resume: leave what is finished as it is, and go on with what is not.
+        deliver: another folder, for a copy of the table and of each model in one archive, ``NAME.zip``, renewed as
+            soon as there is more: eight files at most, for machines that give back no more.
+        say: told what is going on.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: an unknown preset or device, no minutes, or more presets than can be delivered.
+        FileExistsError: ``folder`` holds trainings of these presets, and it is not to be gone on with.
+        OSError: the table cannot be written.
+        KeyboardInterrupt: Ctrl-C; what is finished stays.
+    """
+    deadline = time.monotonic() + 60 * positive_number("minutes", minutes) * (1 - _SPARE)
+    presets = {name: preset_named(name) for name in dict.fromkeys(names or ZOO)}
+    where = choose_device(device)
+    if deliver is not None and len(presets) >= _MOST_DELIVERED:
+        raise ValueError(f"at most {_MOST_DELIVERED - 1} models are delivered at once; got {len(presets)}: name fewer.")
+    zoo = _Zoo(presets, Path(folder), where, Path(deliver) if deliver is not None else None, say)
+    zoo.check_folder(resume)
+    zoo.write_table()
+    zoo.smoke_test()
+    for name in presets:
+        if not zoo.is_finished(name):
+            zoo.make(name, deadline)
+            zoo.write_table()
+    return zoo.table()
+
+
+class _Zoo:
+    """The presets, and what has become of them."""
+
+    def __init__(
+        self,
+        presets: dict[str, Preset],
+        folder: Path,
+        device: torch.device,
+        deliver: Path | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.presets, self.folder, self.device, self.delivery, self.say = presets, folder, device, deliver, say
+        self.smokes: dict[str, Smoke] = {}
+        self.failures: dict[str, str] = {}
+        # With how many draws each is evaluated, one after the other.
+        self.planned: dict[str, list[int]] = {}
+        # In single precision the rounding of a processor without such products would cost time, not save it.
+        self.precision: Precision = "bfloat16" if device.type == "cuda" else "float32"
+
+    def files(self, name: str) -> CheckpointFiles:
+        return CheckpointFiles(self.folder, name)
+
+    def check_folder(self, resume: bool) -> None:
+        there = [name for name in self.presets if self.files(name).state.exists() or self.files(name).weights.exists()]
+        if there and not resume:
+            raise FileExistsError(
+                f"{self.folder} holds trainings of {', '.join(there)}: go on with --resume, or choose another folder."
+            )
+
+    def card(self, name: str) -> Card | None:
+        return read_card(self.files(name).weights) if self.files(name).card.exists() else None
+
+    def is_finished(self, name: str) -> bool:
+        """Whether it was evaluated: that comes last."""
+        card = self.card(name)
+        return card is not None and "test" in card.metrics
+
+    def smoke_test(self) -> None:
+        if self.device.type == "cpu":
+            return self.say("No smoke test: it compares with the CPU.")
+        began = time.monotonic()
+        for name, preset in self.presets.items():
+            if self.is_finished(name):
+                continue
+            ways = ways_for(preset, self.device)
+            if time.monotonic() - began > _SMOKE_SECONDS:
+                ways = tuple(way for way in ways if way != "compiled")
+            self.smokes[name] = smoke(preset, self.device, ways)
+            self.say(str(self.smokes[name]))
+        self.say(f"The smoke test took {time.monotonic() - began:.0f} s.")
+
+    def make(self, name: str, deadline: float) -> None:
+        """Train and evaluate one preset in its share of the time that is left."""
+        remaining = [other for other in self.presets if other not in self.failures and not self.is_finished(other)]
+        shares = {other: ZOO[other].share if other in ZOO else 1.0 for other in remaining}
+        now = time.monotonic()
+        end = now + (deadline - now) * shares[name] / sum(shares.values())
+        try:
+            self.train(name, end)
+            self.evaluate(name, deadline)
+            self.draw_samples(name)
+        except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+            self.failures[name] = " ".join(str(error).split())[:300]
+            self.say(f"{name}: {self.failures[name]}")
+        self.deliver(name)
+
+    def train(self, name: str, end: float) -> None:
+        preset = self.presets[name]
+        left = end - time.monotonic()
+        per_draw = self.seconds_per_draw(preset)
+        n_images = datasets.SPLITS[preset.data][2]
+        worth = [draws for draws, share in _DRAWS.items() if n_images * per_draw * draws <= share * left]
+        self.planned[name] = worth or [_FEWEST_DRAWS]
+        evaluation = n_images * per_draw * sum(self.planned[name])
+        seconds = left - evaluation
+        if seconds <= 0:
+            raise ValueError(f"no time is left to train {name}.")
+        tested = self.smokes.get(name)
+        way: Way = tested.best(seconds) if tested is not None else "plain"
+        same = self.same_but_for_k(name)
+        if same is not None:
+            self.say(f"{name} has the {same} epochs of the one that differs in k alone.")
+        self.say(
+            f"{name}: {seconds / 60:.1f} minutes of training, {way} steps; then {evaluation / 60:.1f} to evaluate."
+        )
+        train(
+            preset if same is None else preset.in_epochs(same),
+            self.folder,
+            device=str(self.device),
+            resume=True,
+            minutes=None if same is not None else seconds / 60,
+            way=way,
+            note=tested.note if tested is not None else "",
+            on_record=lambda record: self.report(name, record),
+            say=self.say,
+        )
+
+    def report(self, name: str, record: Mapping[str, Any]) -> None:
+        value = value_with_error(record["validation"], record["validation_std_error"])
+        self.say(f"{name}: epoch {record['epoch']:,}, bound {record['bound']:.2f}, validation {value}")
+        self.deliver(name)
+
+    def same_but_for_k(self, name: str) -> int | None:
+        """The epochs of a finished preset that differs from this one in k alone, which must train as long."""
+
+        def but_for_k(preset: Preset) -> dict[str, object]:
+            return {setting: value for setting, value in preset.settings().items() if setting not in ("name", "k")}
+
+        for other, preset in self.presets.items():
+            if other != name and self.is_finished(other) and but_for_k(preset) == but_for_k(self.presets[name]):
+                card = self.card(other)
+                return int(card.settings["epochs"]) if card is not None else None
+        return None
+
+    def evaluate(self, name: str, deadline: float) -> None:
+        """The test images, with more and more draws, as planned unless time is over."""
+        per_draw, n_images = self.seconds_per_draw(self.presets[name]), datasets.SPLITS[self.presets[name].data][2]
+        for number, draws in enumerate(self.planned[name]):
+            if number and time.monotonic() + n_images * per_draw * draws > deadline:
+                break
+            _, found, _ = evaluate_checkpoint(
+                self.files(name).weights,
+                n_samples=draws,
+                precision=self.precision,
+                device=str(self.device),
+                save=True,
+            )
+            self.say(
+                f"{name}: log p(x) {found.log_likelihood.value:.3f} nats with {draws:,} draws for each of {n_images:,} "
+                f"test images, in {found.seconds:.1f} s."
+            )
+
+    def seconds_per_draw(self, preset: Preset) -> float:
+        """Of the evaluation, measured on a few validation images."""
+        model = build_model(preset).to(self.device).eval()
+        images = images_for(model, datasets.load(preset.data), "validation")[:50].to(self.device)
+        seconds = math.inf
+        for _ in range(2):  # the second time nothing has to be set up
+            wait_for(self.device)
+            began = time.monotonic()
+            log_likelihood(model, images, _FEWEST_DRAWS, precision=self.precision, progress=False)
+            wait_for(self.device)
+            seconds = time.monotonic() - began
+        return seconds / len(images) / _FEWEST_DRAWS
+
+    def draw_samples(self, name: str) -> None:
+        model, _ = load_checkpoint(self.files(name).weights)
+        write_atomically({self._picture(name): _samples(model)})
+
+    def deliver(self, name: str) -> None:
+        if self.delivery is None or not self.files(name).weights.exists():
+            return
+        content = io.BytesIO()
+        files = self.files(name)
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in (files.weights, files.card, files.log, self._picture(name)):
+                if path.exists():
+                    archive.write(path, path.name)
+        write_atomically({self.delivery / f"{name}.zip": content.getvalue()})
+
+    def write_table(self) -> None:
+        table = self.table().encode()
+        folders = [self.folder] if self.delivery is None else [self.folder, self.delivery]
+        write_atomically({folder / "table.md": table for folder in folders})
+
+    def table(self) -> str:
+        heads = "model | epochs | minutes | images/s | TFLOP/s | ELBO | log p(x) | draws | k-hat > 0.7 | published"
+        lines = [f"| {heads} |", "| --- |" + " ---: |" * 8 + " --- |"]
+        lines += [self._row(name) for name in self.presets]
+        lines += ["", f"Test images, nats; on {device_in_words(self.device)}."]
+        lines += [f"- {name}: {text}" for name, text in self.failures.items()]
+        lines += [f"- smoke test, {one}" for one in self.smokes.values()]
+        return "\n".join(lines) + "\n"
+
+    def _row(self, name: str) -> str:
+        entry, card = ZOO.get(name, Entry(name)), self.card(name)
+        published = "" if entry.published is None else f"{entry.published} ({entry.source})"
+        cells = [name, *[""] * 8, published]
+        if self.files(name).log.exists():
+            last = json.loads(self.files(name).log.read_text().splitlines()[-1])
+            # Validations are in these seconds, too.
+            rate = last["step"] * self.presets[name].batch_size / last["seconds"]
+            flops = rate * flops_per_image(self.presets[name])
+            cells[1:5] = [f"{last['epoch']:,}", f"{last['seconds'] / 60:.1f}", f"{rate:,.0f}", f"{flops / 1e12:.3g}"]
+        if card is not None and "test" in card.metrics:
+            found = card.metrics["test"]
+            log_p, elbo = found.log_likelihood, found.elbo
+            assert elbo is not None
+            cells[5] = value_with_error(elbo.value, elbo.std_error or 0.0)
+            cells[6] = value_with_error(log_p.value, log_p.std_error or 0.0)
+            cells[7] = f"{log_p.n_samples:,}"
+            cells[8] = "" if log_p.share_of_high_pareto_k is None else f"{log_p.share_of_high_pareto_k:.0%}"
+        return f"| {' | '.join(cells)} |"
+
+    def _picture(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+
+def _samples(model: LatentVariableModel, side: int = 8) -> bytes:
+    """Mean images of draws from p(z), side by side, as PNG."""
+    with torch.no_grad():
+        z = model.sample_prior(side * side, torch.Generator().manual_seed(0))
+        shape = getattr(model, "shape", (1, math.isqrt(model.data_dim), math.isqrt(model.data_dim)))
+        images = model.mean_image(z).view(side, side, *shape)
+    # Rows and columns of images become rows and columns of pixels, colours last.
+    pixels = images.permute(0, 3, 1, 4, 2).reshape(side * shape[1], side * shape[2], shape[0])
+    grey_or_colour = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(-1).numpy()
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey_or_colour)).save(content, "PNG", optimize=True)
+    return content.getvalue()
