@@ -42,7 +42,7 @@ class _Layer(nn.Module):
         super().__init__()
         # The first state is free to be what a block would make of it.
         self.block = nn.Identity() if first else ResidualBlock(width)
-        self.prior = nn.Sequential(nn.ELU(), _zero_conv(width, 2 * latent_maps))
+        self.prior = nn.Sequential(nn.ELU(), _zero_conv(width, 2 * latent_maps, 1))
         self.enter = nn.Conv2d(latent_maps, width, 1)
 
 
@@ -67,7 +67,9 @@ class _TopDown(nn.Module):
             z = pick(i, gaussian)
             picked.append(z)
             log_density = log_density + gaussian.log_prob(z)
-            state = state + layer.enter(z.reshape(-1, *self._latent_shape))
+            entered = layer.enter(z.reshape(-1, *self._latent_shape))
+            # In the precision of convolutions, which autocast lowers.
+            state = state.to(entered.dtype) + entered
         return picked, log_density, state
 
 
@@ -77,7 +79,7 @@ class _Change(nn.Module):
     def __init__(self, width: int, latent_maps: int) -> None:
         super().__init__()
         self.state = nn.Sequential(nn.ELU(), nn.Conv2d(width, width, 1))
-        self.change = nn.Sequential(nn.ELU(), _zero_conv(width, 2 * latent_maps))
+        self.change = nn.Sequential(nn.ELU(), _zero_conv(width, 2 * latent_maps, 3))
 
     def forward(self, prior: DiagonalGaussian, state: Tensor, features: Tensor) -> DiagonalGaussian:
         """q of the layer, ``[k, batch, dim]``, of the images' features, and of a state for each draw or one for all."""
@@ -255,8 +257,8 @@ def _gaussian(maps: Tensor, dtype: torch.dtype) -> DiagonalGaussian:
     return DiagonalGaussian(mean, torch.exp(raw / (1 + raw.abs() / _LARGEST_LOG_SCALE)))
 
 
-def _zero_conv(n_in: int, n_out: int) -> nn.Conv2d:
-    convolution = nn.Conv2d(n_in, n_out, 3, padding=1)
+def _zero_conv(n_in: int, n_out: int, size: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(n_in, n_out, size, padding="same")
     for parameter in convolution.parameters():
         nn.init.zeros_(parameter)
     return convolution
