@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional
 
-from course_lib.vae import VAE, ImageVAE, LinearGaussianVAE, TwoLayerVAE
+from course_lib.vae import VAE, ImageVAE, LadderVAE, LinearGaussianVAE, TwoLayerVAE
 
 EPSILON = torch.finfo(torch.float64).eps
 
@@ -46,6 +46,48 @@ def small_two_layer(seed=0):
     _widen(model.encoder["z1"], 2.0)
     _widen(model.encoder["z2"], 1.2)
     return model
+
+
+def small_ladder(likelihood="bernoulli", *, shape=(1, 4, 4), layers=2, latent_maps=1, seed=0):
+    """Layers of one number each for every 16 pixels: two in all, unless told otherwise; and a wide q."""
+    torch.manual_seed(seed)
+    model = LadderVAE(shape, layers, latent_maps, (2, 3, 4), (1, 0, 1), likelihood, LEVELS[likelihood], 2).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for layer, change in zip(model.decoder["z"].layers, model.encoder["changes"], strict=True):
+            layer.prior[1].weight.mul_(0.5)
+            layer.prior[1].bias.mul_(0.3)
+            change.change[1].weight.mul_(0.3)
+            change.change[1].bias[latent_maps:] = 0.4
+        if likelihood == "logistic-mixture":
+            model.bias[:, 2:4] = torch.tensor([0.2, 0.7])[:, None, None]
+            model.bias[:, 4:] = -1.5
+    return model
+
+
+def ladder_gaussians(model, z, x=None):
+    """Each layer's Gaussian given the ``z`` ``[n, latent_dim]`` above it: of p, or of q with an image for each z."""
+
+    def gaussian_of(maps):
+        mean, raw = maps.flatten(1).chunk(2, dim=1)
+        return mean, torch.exp(raw / (1 + raw.abs() / math.log(1_000)))
+
+    top_down, gaussians = model.decoder["z"], []
+    n_layers = len(top_down.layers)
+    features = None if x is None else model.encoder["features"](x.view(-1, *model.shape)).chunk(n_layers, dim=1)
+    state = top_down.start.expand(len(z), -1, -1, -1)
+    for i, (layer, z_i) in enumerate(zip(top_down.layers, z.chunk(n_layers, dim=1), strict=True)):
+        if i:
+            state = state + layer.block.second(functional.elu(layer.block.first(functional.elu(state))))
+        mean, std = gaussian_of(layer.prior(state))
+        if features is not None:
+            change = model.encoder["changes"][i]
+            move, scale = gaussian_of(change.change(change.state(state) + features[i]))
+            mean, std = mean + std * move, std * scale
+        gaussians.append(Normal(mean, std))
+        state = state + layer.enter(z_i.unflatten(1, (-1, *state.shape[2:])))
+    return gaussians
 
 
 LEVELS = {"bernoulli": 2, "logistic-mixture": 3, "categorical": 3}
@@ -155,12 +197,12 @@ def replicated_gradients(model, surrogate, x, runs, seed=0):
     return tuple(torch.stack(part) for part in zip(*pairs, strict=True))
 
 
-def rows_seen(network):
-    """A list that grows by a number of rows each time ``network`` is evaluated."""
+def rows_seen(network, axes=1):
+    """A list that grows by a number of rows, of so many axes each, each time ``network`` is evaluated."""
     rows: list[int] = []
 
     def count(_: nn.Module, arguments: tuple[torch.Tensor, ...], __: torch.Tensor) -> None:
-        rows.append(arguments[0].shape[:-1].numel())
+        rows.append(arguments[0].shape[:-axes].numel())
 
     network.register_forward_hook(count)
     return rows

@@ -12,19 +12,26 @@ from small_models import (
     all_images,
     gaussian,
     gradients,
+    ladder_gaussians,
     moved_linear,
     quadrature,
     rows_seen,
+    small_ladder,
     small_two_layer,
     small_vae,
 )
 from torch import nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
-from course_lib.vae import VAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE, log_likelihood
+from course_lib.vae import VAE, LadderVAE, LatentVariableModel, LinearGaussianVAE, TwoLayerVAE, log_likelihood
 from course_lib.vae.models import checked_n_samples
 
-SMALL = {"VAE": small_vae, "TwoLayerVAE": small_two_layer, "LinearGaussianVAE": lambda: moved_linear(6, 2)}
+SMALL = {
+    "VAE": small_vae,
+    "TwoLayerVAE": small_two_layer,
+    "LinearGaussianVAE": lambda: moved_linear(6, 2),
+    "LadderVAE": small_ladder,
+}
 every_model = pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
 of_bits = pytest.mark.parametrize("make", [small_vae, small_two_layer], ids=["VAE", "TwoLayerVAE"])
 
@@ -33,6 +40,13 @@ def some_images(model, n=5):
     if isinstance(model, LinearGaussianVAE):
         return model.simulate(n, seed=1)
     return (torch.rand(n, model.data_dim, generator=torch.Generator().manual_seed(1)) > 0.5).double()
+
+
+def images_seen(model):
+    """A list that grows by a number of images each time the encoder looks at some."""
+    if isinstance(model, LadderVAE):
+        return rows_seen(model.encoder["features"], axes=3)
+    return rows_seen(model.encoder["z1"] if isinstance(model, TwoLayerVAE) else model.encoder)
 
 
 def same_noise(seed=0):
@@ -66,8 +80,7 @@ def test_log_weights_are_log_joint_less_log_q_for_each_sample_and_image(make, k,
 @pytest.mark.parametrize("k", [1, 50])
 def test_encoder_sees_each_image_once_whatever_k(make, k):
     model = make()
-    first = model.encoder["z1"] if isinstance(model, TwoLayerVAE) else model.encoder
-    rows = rows_seen(first)
+    rows = images_seen(model)
     x = some_images(model)
     model.log_weights(x, k)
     assert rows == [len(x)]
@@ -80,7 +93,7 @@ def test_encoder_sees_each_image_once_whatever_k(make, k):
 def test_images_may_be_flat_or_have_channels_height_and_width(make):
     model = make()
     x = some_images(model)
-    as_image = x.view(5, 1, 2, 3)
+    as_image = x.view(5, *model.shape) if isinstance(model, LadderVAE) else x.view(5, 1, 2, 3)
     flat = model.log_weights(x, 4, same_noise())
     assert torch.equal(model.log_weights(as_image, 4, same_noise()), flat)
     z = model.posterior(x).rsample(4, same_noise())
@@ -197,7 +210,10 @@ def test_what_is_compiled_draws_nothing_and_gives_the_same_log_weights(make):
     exact = model.log_weights(x, 3, same_noise()).detach()
     methods = model.compilable()
     assert methods[:2] == [(model, "log_conditional"), (model, "log_prior")]
-    assert methods[2:] == ([(model.encoder, "forward")] if isinstance(model.encoder, nn.Sequential) else [])
+    if isinstance(model, LadderVAE):
+        assert methods[2:] == [(model, "log_joint"), (model.encoder["features"], "forward")]
+    else:
+        assert methods[2:] == ([(model.encoder, "forward")] if isinstance(model.encoder, nn.Sequential) else [])
     for module, method in methods:
         setattr(module, method, torch.compile(getattr(module, method), backend="eager", fullgraph=True))
     torch.testing.assert_close(model.log_weights(x, 3, same_noise()).detach(), exact, rtol=1e-12, atol=1e-12)
@@ -237,6 +253,11 @@ def test_prior_draws_are_standard_normal_noise_layer_by_layer(make):
     if isinstance(model, TwoLayerVAE):
         given_z2 = gaussian(model.decoder["z1"](z2).detach())
         z1 = (z1 - given_z2.mean) / given_z2.stddev
+    if isinstance(model, LadderVAE):
+        z1, z2 = (
+            (one - layer.mean.detach()) / layer.stddev.detach()
+            for one, layer in zip((z1, z2), ladder_gaussians(model, z), strict=True)
+        )
     independent_standard_normals(torch.cat([z1, z2], dim=1))
 
 
@@ -436,7 +457,7 @@ def test_numbers_of_samples_may_come_from_an_array():
 @every_model
 def test_more_samples_than_memory_holds_are_refused_before_any_work(make):
     model = make()
-    rows = rows_seen(model.encoder["z1"] if isinstance(model, TwoLayerVAE) else model.encoder)
+    rows = images_seen(model)
     told = r"z of 1,000,000,000,000 samples for each of 5 images alone take 80,000 GB, and .* GB: use log_likelihood"
     for check in (True, False):
         with pytest.raises(ValueError, match=told):

@@ -32,18 +32,20 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RESNET = {"network": "resnet", "network_arguments": {"widths": [4, 4, 8], "blocks": [0, 0, 1]}, "latent_dim": 4}
 FLOWS = {"posterior_flows": 1, "prior_flows": 1, "flow_width": 8}
 DENSE = {"network": "dense", "network_arguments": {"width": 20, "n_layers": 1}, "latent_dim": 4}
+LADDER = {"layers": 2, "latent_maps": 1, "widths": [4, 4, 8], "blocks": [0, 0, 1]}
 GREY = {"shape": [1, 8, 8], "levels": 17, **DENSE, "likelihood": "logistic-mixture", "components": 2}
 
 
 def deep(arguments, **settings):
     """4 steps an epoch, images of bits unless told otherwise."""
     few = {"batch_size": 300, "epochs": 8, "validate_every": 4, "validation_samples": 2}
-    return tiny(model="ImageVAE", arguments={"shape": [1, 8, 8], **arguments}, **(few | settings))
+    return tiny(arguments={"shape": [1, 8, 8], **arguments}, **({"model": "ImageVAE"} | few | settings))
 
 
 DEEP_VARIANTS = {
     "convolutions and flows": deep({**RESNET, **FLOWS}, optimizer="adamax", ema=0.9, stored="float16", kl_warm_up=1),
     "grey levels": deep(GREY, ema=0.9, k=2),
+    "layers of maps": deep(LADDER, model="LadderVAE", precision="bfloat16", k=2, gradient="sticking-the-landing"),
 }
 ALL_VARIANTS = VARIANTS | DEEP_VARIANTS
 

@@ -13,13 +13,18 @@ from typing import Any, Literal, get_args
 import torch
 
 from course_lib.checks import one_of, positive_number, real_number, whole_number
-from course_lib.vae import VAE, ImageVAE, LatentVariableModel, TwoLayerVAE
+from course_lib.vae import VAE, ImageVAE, LadderVAE, LatentVariableModel, TwoLayerVAE
 from course_lib.vae.bounds import GRADIENTS
 from course_lib.vae.evidence import Precision
 
 __all__ = ["MODELS", "OPTIMIZERS", "Preset"]
 
-MODELS: dict[str, type[LatentVariableModel]] = {"VAE": VAE, "TwoLayerVAE": TwoLayerVAE, "ImageVAE": ImageVAE}
+MODELS: dict[str, type[LatentVariableModel]] = {
+    "VAE": VAE,
+    "TwoLayerVAE": TwoLayerVAE,
+    "ImageVAE": ImageVAE,
+    "LadderVAE": LadderVAE,
+}
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 
 
@@ -30,7 +35,7 @@ class Preset:
     Attributes:
         name: what the command line and the checkpoint call it.
         data: the data set; for a model of bits, training images are binarized anew in every step.
-        model: ``"VAE"``, ``"TwoLayerVAE"`` or ``"ImageVAE"``.
+        model: ``"VAE"``, ``"TwoLayerVAE"``, ``"ImageVAE"`` or ``"LadderVAE"``.
         arguments: what the model's class is called with.
         gradient: the estimator, one of `course_lib.vae.bounds.GRADIENTS`.
         k: samples of z for each image in a training step.

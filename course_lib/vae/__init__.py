@@ -11,6 +11,7 @@ from course_lib.vae.dense import VAE, TwoLayerVAE
 from course_lib.vae.distributions import CategoricalLevels, DiscretizedLogisticMixture
 from course_lib.vae.evidence import Evidence, log_likelihood
 from course_lib.vae.image_vae import ImageVAE
+from course_lib.vae.ladder import LadderVAE
 from course_lib.vae.linear_gaussian import LinearGaussianVAE
 from course_lib.vae.models import LatentVariableModel
 from course_lib.vae.sandwich import bidirectional_bounds
@@ -22,6 +23,7 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Evidence",
     "ImageVAE",
+    "LadderVAE",
     "LatentVariableModel",
     "LinearGaussianVAE",
     "TwoLayerVAE",

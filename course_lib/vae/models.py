@@ -6,7 +6,8 @@ the IWAE bound their log-mean-exp (`course_lib.vae.bounds`). log p(x) is the sam
 holds: `course_lib.vae.evidence` draws from the same q, unless given another, and sums as it goes. Ways to train differ
 only in how they differentiate a log-weight.
 
-Models are in `course_lib.vae.dense`, `course_lib.vae.linear_gaussian` and `course_lib.vae.image_vae`.
+Models are in `course_lib.vae.dense`, `course_lib.vae.linear_gaussian`, `course_lib.vae.image_vae` and
+`course_lib.vae.ladder`.
 """
 
 from __future__ import annotations

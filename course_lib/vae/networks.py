@@ -23,6 +23,8 @@ __all__ = [
     "ACTIVATIONS",
     "PAIRS",
     "Pair",
+    "ResNet",
+    "ResidualBlock",
     "checked_shape",
     "checked_sizes",
     "dense_pair",
@@ -189,7 +191,7 @@ class _Up(nn.Sequential):
         super().__init__(nn.Conv2d(n_in, 4 * n_out, 3, padding=1), nn.PixelShuffle(2))
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """Adds to its input what two 3 x 3 convolutions make of it; nothing at the start of training.
 
     Source: [He2016]; the start at zero from [Zhang2019], which makes normalization unnecessary here.
@@ -203,7 +205,66 @@ class _ResidualBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of maps ``[n, channels, height, width]``, others of that shape."""
         return x + self.second(functional.elu(self.first(functional.elu(x))))
+
+
+class ResNet:
+    """The parts of `resnet_pair`: from images down to maps of quarter resolution, and from such maps up to pixels.
+
+    Attributes:
+        coarse: channels, height and width of the maps in between.
+        widest: how many numbers the largest layer on the way up holds for each image.
+    """
+
+    def __init__(self, shape: Shape, n_out: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        """Check the sizes, which `resnet_pair` describes.
+
+        Raises:
+            ValueError: a number is no whole one of at least 1 (of blocks, 0), ``shape``, ``widths`` or ``blocks`` are
+                not three of them, or an image cannot be halved twice.
+        """
+        self._channels, height, width = shape = checked_shape(shape)
+        self._n_out, self._widths = whole_number("n_out", n_out), _checked_widths(widths)
+        full, half, quarter = self._widths
+        self.coarse = _coarse(shape, quarter)
+        if not _are_three(blocks):
+            raise ValueError(f"blocks must be three numbers, one a resolution; got {blocks!r}.")
+        self._blocks = [whole_number("each of blocks", n, least=0) for n in blocks]
+        self.widest = round(max(full, half / 4, quarter / 16, self._n_out) * height * width)
+
+    def down(self) -> list[nn.Module]:
+        """New layers, of images ``[n, channels, height, width]``, that make ``[n, *coarse]``."""
+        full, half, quarter = self._widths
+        return [
+            nn.Conv2d(self._channels, full, 3, padding=1),
+            *self._residual(0),
+            nn.ELU(),
+            nn.Conv2d(full, half, 3, stride=2, padding=1),
+            *self._residual(1),
+            nn.ELU(),
+            nn.Conv2d(half, quarter, 3, stride=2, padding=1),
+            *self._residual(2),
+            nn.ELU(),
+        ]
+
+    def up(self) -> list[nn.Module]:
+        """New layers, of maps ``[n, *coarse]``, that make ``[n, n_out, height, width]``."""
+        full, half, quarter = self._widths
+        return [
+            *self._residual(2),
+            nn.ELU(),
+            _Up(quarter, half),
+            *self._residual(1),
+            nn.ELU(),
+            _Up(half, full),
+            *self._residual(0),
+            nn.ELU(),
+            nn.Conv2d(full, self._n_out, 3, padding=1),
+        ]
+
+    def _residual(self, resolution: int) -> list[nn.Module]:
+        return [ResidualBlock(self._widths[resolution]) for _ in range(self._blocks[resolution])]
 
 
 def resnet_pair(
@@ -225,42 +286,11 @@ def resnet_pair(
     Source: [He2016]; 64 maps a layer as in [Kreis2021].
     """
     shape, n_in, n_out = _checked_ends(shape, n_in, n_out)
-    full, half, quarter = _checked_widths(widths)
-    coarse = _coarse(shape, quarter)
-    if not _are_three(blocks):
-        raise ValueError(f"blocks must be three numbers, one a resolution; got {blocks!r}.")
-    blocks = [whole_number("each of blocks", n, least=0) for n in blocks]
-
-    def residual(width: int, n: int) -> list[nn.Module]:
-        return [_ResidualBlock(width) for _ in range(n)]
-
-    encoder = nn.Sequential(
-        nn.Conv2d(shape[0], full, 3, padding=1),
-        *residual(full, blocks[0]),
-        nn.ELU(),
-        nn.Conv2d(full, half, 3, stride=2, padding=1),
-        *residual(half, blocks[1]),
-        nn.ELU(),
-        nn.Conv2d(half, quarter, 3, stride=2, padding=1),
-        *residual(quarter, blocks[2]),
-        nn.ELU(),
-        nn.Flatten(),
-    )
-    decoder = nn.Sequential(
-        nn.Linear(n_in, _size(coarse)),
-        nn.Unflatten(1, coarse),
-        *residual(quarter, blocks[2]),
-        nn.ELU(),
-        _Up(quarter, half),
-        *residual(half, blocks[1]),
-        nn.ELU(),
-        _Up(half, full),
-        *residual(full, blocks[0]),
-        nn.ELU(),
-        nn.Conv2d(full, n_out, 3, padding=1),
-    )
-    widest = max(full, half / 4, quarter / 16, n_out)
-    return Pair(encoder, _size(coarse), decoder, round(widest * shape[1] * shape[2]))
+    parts = ResNet(shape, n_out, widths, blocks)
+    n_features = _size(parts.coarse)
+    encoder = nn.Sequential(*parts.down(), nn.Flatten())
+    decoder = nn.Sequential(nn.Linear(n_in, n_features), nn.Unflatten(1, parts.coarse), *parts.up())
+    return Pair(encoder, n_features, decoder, parts.widest)
 
 
 PAIRS: dict[str, Callable[..., Pair]] = {"dense": dense_pair, "gated-conv": gated_conv_pair, "resnet": resnet_pair}
