@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     length.add_argument("--minutes", type=float, help="as many epochs as fit, measured on the first few steps")
     train.add_argument("--seed", type=int, help="instead of the preset's")
+    train.add_argument(
+        "--all-images", action="store_true", help="learn from the validation images, too, and keep the last weights"
+    )
     train.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into a folder beside")
     train.set_defaults(command=_train)
 
@@ -195,6 +198,8 @@ def _train(options: argparse.Namespace) -> int:
     preset = preset_named(options.preset)
     if options.seed is not None:
         preset = dataclasses.replace(preset, seed=options.seed)
+    if options.all_images:
+        preset = dataclasses.replace(preset, all_images=True)
     if options.epochs is not None:
         preset = preset.in_epochs(options.epochs)
     files = CheckpointFiles(options.out, preset.name)

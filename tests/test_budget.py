@@ -34,6 +34,7 @@ class Clock:
         )
         for module in (budget, run):
             self.slow(monkeypatch, module, "save_state", lambda *_: save)
+        self.slow(monkeypatch, run, "save_checkpoint", lambda *_: save)
 
     def slow(self, monkeypatch, where, name, seconds):
         function = getattr(where, name)

@@ -362,6 +362,22 @@ def test_the_weights_that_validate_best_are_kept(tmp_path, monkeypatch):
     assert load_checkpoint(weights)[1]["epochs"] == 2
 
 
+def test_with_all_images_the_validation_images_are_learned_from_and_choose_nothing(tmp_path, monkeypatch):
+    preset = tiny(all_images=True, epochs=3)
+    run = a_run(preset, tmp_path)
+    digits = datasets.load("digits")
+    assert run.images.equal(torch.cat([digits.train, digits.validation])) and run.steps_per_epoch == 14
+    pretend(monkeypatch, -10.0, -20.0, -30.0)
+    weights = train(preset, tmp_path, device="cpu")
+    state = load_file(weights.with_suffix(".state"))
+    assert all(tensor.equal(state[f"model.{name}"]) for name, tensor in load_file(weights).items())
+    card = load_checkpoint(weights)[1]
+    assert card.data == "digits, dynamically binarized, the validation images among the training images"
+    assert card.metrics == {} and card.epochs == 3
+    with pytest.raises(ValueError, match="has none left to stop by: set patience to 0"):
+        tiny(all_images=True, patience=2)
+
+
 def test_training_stops_after_as_many_validations_without_a_best_as_the_patience(tmp_path, monkeypatch):
     pretend(monkeypatch, -30.0, -29.0, -29.5, -28.0, -28.0, -28.5, -1.0)
     weights = train(tiny(patience=2, epochs=7), tmp_path, device="cpu")
@@ -707,7 +723,7 @@ def test_in_a_terminal_the_bar_shows_the_bound_and_the_validation(tmp_path, monk
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(loop, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(loop, "_LOOK_EVERY", 0.0)
     train(tiny(epochs=2), tmp_path, device="cpu")
     shown = screen.getvalue()
     assert "tiny: 100%" in shown

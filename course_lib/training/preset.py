@@ -54,6 +54,8 @@ class Preset:
         validate_every: epochs between two evaluations of the validation set; the best weights by it are kept.
         validation_samples: samples of z for each validation image.
         patience: validations without a new best after which training stops; 0 for never.
+        all_images: learn from the validation images, too, once everything else has been chosen by them. Then they choose
+            no weights: the last ones are kept.
         seed: of the initial weights and of every draw.
     """
 
@@ -76,6 +78,7 @@ class Preset:
     validate_every: int = 1
     validation_samples: int = 50
     patience: int = 0
+    all_images: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,6 +107,9 @@ class Preset:
             raise ValueError(f"largest_gradient must be at least 0 and finite; got {self.largest_gradient}.")
         if not 0 <= real_number("ema", self.ema) < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}.")
+        one_of("all_images", self.all_images, (False, True))
+        if self.all_images and self.patience:
+            raise ValueError("a training on all images has none left to stop by: set patience to 0.")
 
     def in_epochs(self, epochs: int) -> Preset:
         """The same training in another number of epochs.

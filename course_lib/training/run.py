@@ -93,16 +93,15 @@ class Run:
         # Asked now: hours later the files may be those of another version.
         self.commit = _commit()
         data = datasets.load(preset.data)
-        self.steps_per_epoch = len(data.train) // preset.batch_size
+        images = torch.cat([data.train, data.validation]) if preset.all_images else data.train
+        self.steps_per_epoch = len(images) // preset.batch_size
         if not self.steps_per_epoch:
-            raise ValueError(
-                f"a batch of {preset.batch_size} is more than the {len(data.train)} images of {data.name}."
-            )
-        self.images = data.train.to(device)
+            raise ValueError(f"a batch of {preset.batch_size} is more than the {len(images)} images of {data.name}.")
+        self.images = images.to(device)
 
         self.model = build_model(preset)
         self.validation = images_for(self.model, data, "validation").to(device)
-        self.model.start_from(data.train)
+        self.model.start_from(images)
         self.model.to(device)
         self.optimizer = make_optimizer(preset, self.model.parameters(), device)
         self.average = copy.deepcopy(self.model) if preset.ema else None
@@ -172,6 +171,8 @@ class Run:
     def validate(self) -> dict[str, Any]:
         """Estimate log p(x) of the validation images, and keep the weights if they are the best so far.
 
+        If the model learns from these images, too, they choose nothing, and the weights are kept in any case.
+
         Returns:
             The new line of the log.
 
@@ -197,7 +198,7 @@ class Run:
         }
         self.bounds.clear()
         progress.records.append(record)
-        if record["validation"] > progress.best:
+        if record["validation"] > progress.best or self.preset.all_images:
             progress.best, progress.validations_since_best = record["validation"], 0
             if processes.is_first():
                 save_checkpoint(self.files.weights, model, self._card(record), getattr(torch, self.preset.stored))
@@ -302,13 +303,15 @@ class Run:
             n_images=len(self.validation),
             std_error_over_images=record["validation_std_error"],
         )
-        levels = self.model.levels
+        kind = "dynamically binarized" if self.model.levels == 2 else f"{self.model.levels} levels"
+        learned = ", the validation images among the training images" if self.preset.all_images else ""
         return Card(
             name=self.preset.name,
             settings=self.preset.settings(),
-            metrics={"validation": SplitMetrics(log_likelihood=validation)},
+            # Of images that the model learns from it says nothing of others.
+            metrics={} if self.preset.all_images else {"validation": SplitMetrics(log_likelihood=validation)},
             preset=self.preset.name,
-            data=f"{self.preset.data}, {'dynamically binarized' if levels == 2 else f'{levels} levels'}",
+            data=f"{self.preset.data}, {kind}{learned}",
             device=device_in_words(self.device),
             steps=self._how_steps_were_taken(),
             processes=processes.count(),
