@@ -100,7 +100,7 @@ def test_an_interruption_leaves_what_is_finished_and_resume_does_the_rest(tmp_pa
     # The third is trained, and delivered as far as it came.
     assert {"grey.safetensors", "grey.json", "grey.jsonl"} <= content(tmp_path / "out/grey.zip").keys()
 
-    said, table = rehearsed(tmp_path / "zoo", names=["large", "two", "grey"], resume=True)
+    said, _ = rehearsed(tmp_path / "zoo", names=["large", "two", "grey"], resume=True)
     for name in finished:
         for suffix in (".safetensors", ".json", ".png"):
             assert (tmp_path / "zoo" / f"{name}{suffix}").read_bytes() == before[f"{name}{suffix}"]
@@ -112,7 +112,7 @@ def test_an_interruption_leaves_what_is_finished_and_resume_does_the_rest(tmp_pa
 def test_one_that_fails_leaves_its_time_to_the_next(tmp_path, monkeypatch):
     broken = dataclasses.replace(presets.PRESETS["large"], learning_rate=1e30)
     monkeypatch.setitem(presets.PRESETS, "large", broken)
-    said, table = rehearsed(tmp_path, names=["large", "grey"])
+    _, table = rehearsed(tmp_path, names=["large", "grey"])
     assert "\n- large: training of large has diverged by step" in table
     assert "test" in read_card(tmp_path / "grey").metrics
     assert not (tmp_path / "large.png").exists()
@@ -120,7 +120,7 @@ def test_one_that_fails_leaves_its_time_to_the_next(tmp_path, monkeypatch):
 
 def test_what_does_not_fit_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo._Zoo, "seconds_per_draw", lambda *_: 1.0)
-    said, table = rehearsed(tmp_path, names=["small"])
+    _, table = rehearsed(tmp_path, names=["small"])
     assert "\n- small: no time is left to train small." in table
 
 

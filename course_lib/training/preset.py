@@ -54,8 +54,8 @@ class Preset:
         validate_every: epochs between two evaluations of the validation set; the best weights by it are kept.
         validation_samples: samples of z for each validation image.
         patience: validations without a new best after which training stops; 0 for never.
-        all_images: learn from the validation images, too, once everything else has been chosen by them. Then they choose
-            no weights: the last ones are kept.
+        all_images: learn from the validation images, too, once they have chosen everything else. Then they choose no
+            weights: the last ones are kept.
         seed: of the initial weights and of every draw.
     """
 
