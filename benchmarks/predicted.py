@@ -96,7 +96,7 @@ def decoder_pass(name: str) -> float:
 
 
 def main(names: Sequence[str]) -> None:
-    rows = []
+    rows: list[list[Any]] = []
     for name in names or ZOO:
         preset = PRESETS[name]
         count, n_weights = step_of(name)
@@ -118,7 +118,8 @@ def main(names: Sequence[str]) -> None:
         )
     heads = ["preset", "images", "weights", "GFLOP", "operations", "ms recorded", "ms compiled at best"]
     heads += ["epochs a minute recorded", "compiled at best", "IS-1000 of the test images"]
-    for cells in [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    for cells in [heads, rule, *rows]:
         print(f"| {' | '.join(map(str, cells))} |")
 
 

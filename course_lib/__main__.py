@@ -188,7 +188,7 @@ def _train(options: argparse.Namespace) -> int:
     import dataclasses
     import time
 
-    began = time.monotonic()
+    started = time.monotonic()  # before torch is imported, which takes a while
     from course_lib.training import processes, train
     from course_lib.training.checkpoints import CheckpointFiles, read_card
     from course_lib.training.devices import choose_device
@@ -213,8 +213,8 @@ def _train(options: argparse.Namespace) -> int:
             options.out,
             device=options.device,
             resume=options.resume,
-            # Those of the user begin with the command.
-            minutes=options.minutes and options.minutes - (time.monotonic() - began) / 60,
+            minutes=options.minutes,
+            started=started,
             on_record=log,
             say=lambda text: print(text, file=sys.stderr),
         )
@@ -260,24 +260,24 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _zoo(options: argparse.Namespace) -> int:
     import time
 
-    began = time.monotonic()
+    started = time.monotonic()  # before torch is imported, which takes a while
     from course_lib.zoo import run_zoo
 
     try:
-        table = run_zoo(
+        table, is_finished = run_zoo(
             options.only,
-            # Those of the user begin with the command.
-            options.minutes - (time.monotonic() - began) / 60,
+            options.minutes,
             options.out,
             device=options.device,
             resume=options.resume,
             deliver=options.deliver,
+            started=started,
             say=lambda text: print(text, flush=True),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"What is finished is in {options.out}: go on with --resume.") from None
-    print(f"\n{table}\nAll of it is in {options.out}.")
-    return 0
+    print(f"\n{table}\nWhat is finished is in {options.out}.")
+    return 0 if is_finished else 1
 
 
 def _build(options: argparse.Namespace) -> int:

@@ -85,8 +85,9 @@ def run_zoo(
     device: str = "auto",
     resume: bool = False,
     deliver: str | Path | None = None,
+    started: float | None = None,
     say: Callable[[str], None] = print,
-) -> str:
+) -> tuple[str, bool]:
     """Smoke-test, train and evaluate presets, one after the other.
 
     Writes into ``folder``, for each preset as soon as it is there: ``NAME.safetensors``, ``NAME.json`` (card),
@@ -95,16 +96,17 @@ def run_zoo(
 
     Args:
         names: of presets, those that matter most first; empty for all of `ZOO`.
-        minutes: from now to the end of all of it.
+        minutes: to the end of all of it.
         folder: where the files go.
         device: see `course_lib.training.devices.choose_device`.
         resume: leave what is finished as it is, and go on with what is not.
         deliver: another folder, for a copy of the table and of each model in one archive, ``NAME.zip``, renewed as
             soon as there is more: eight files at most, for machines that give back no more.
+        started: when the minutes began, on the clock of `time.monotonic`; now unless given.
         say: told what is going on.
 
     Returns:
-        The table.
+        The table, and whether all presets are finished.
 
     Raises:
         ValueError: an unknown preset or device, no minutes, or more presets than can be delivered.
@@ -112,7 +114,8 @@ def run_zoo(
         OSError: the table cannot be written.
         KeyboardInterrupt: Ctrl-C; what is finished stays.
     """
-    deadline = time.monotonic() + 60 * positive_number("minutes", minutes) * (1 - _SPARE)
+    started = time.monotonic() if started is None else started
+    deadline = started + 60 * positive_number("minutes", minutes) * (1 - _SPARE)
     presets = {name: preset_named(name) for name in dict.fromkeys(names or ZOO)}
     where = choose_device(device)
     if deliver is not None and len(presets) >= _MOST_DELIVERED:
@@ -125,7 +128,7 @@ def run_zoo(
         if not zoo.is_finished(name):
             zoo.make(name, deadline)
             zoo.write_table()
-    return zoo.table()
+    return zoo.table(), all(map(zoo.is_finished, presets))
 
 
 class _Zoo:

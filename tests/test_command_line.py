@@ -412,10 +412,16 @@ def test_the_zoo_trains_and_says_where_it_is(tiny_preset, tmp_path, capsys):
     assert main([*command, "--deliver", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"tiny: epoch \d+, bound -\d+\.\d+, validation -\d+\.\d+ ± \d", printed)
-    assert printed.endswith(f"\nAll of it is in {tmp_path / 'zoo'}.\n")
+    assert printed.endswith(f"\nWhat is finished is in {tmp_path / 'zoo'}.\n")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny.zip", "table.md"}
     assert main(command) == 1
     assert "holds trainings of tiny: go on with --resume" in capsys.readouterr().err
+
+
+def test_a_zoo_that_is_not_finished_fails(tiny_preset, tmp_path, capsys):
+    command = ["zoo", "--minutes", "0.001", "--only", "tiny", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert re.search(r"\n- tiny: (no time is left|an epoch of tiny does not fit)", capsys.readouterr().out)
 
 
 def test_an_interrupted_zoo_says_how_to_go_on(tmp_path, monkeypatch, capsys):

@@ -158,7 +158,7 @@ def test_what_cannot_be_recorded_is_taken_as_it_is_and_told(monkeypatch):
 def test_several_processes_do_not_record(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
     one, _ = a_training(tiny(), "captured", monkeypatch)
-    assert not one._records
+    assert one.way == "plain"
 
 
 def test_an_unknown_way_is_one_sentence():

@@ -41,7 +41,10 @@ def ours(monkeypatch):
 def rehearsed(folder, names=("large", "small", "grey"), **settings):
     """Everything that was said, and the table."""
     said = []
-    return said, run_zoo(names, MINUTES, folder, device="cpu", say=said.append, **settings)
+    table, is_finished = run_zoo(names, MINUTES, folder, device="cpu", say=said.append, **settings)
+    cards = [read_card(folder / name) for name in names if (folder / f"{name}.json").exists()]
+    assert is_finished == (len(cards) == len(names) and all("test" in card.metrics for card in cards))
+    return said, table
 
 
 def content(archive):

@@ -41,6 +41,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     minutes: float | None = None,
+    started: float | None = None,
     way: Way | None = None,
     note: str = "",
     on_record: Callable[[Mapping[str, Any]], None] | None = None,
@@ -57,9 +58,10 @@ def train(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         resume: go on from ``NAME.state``, which must be of the same preset. A training that was stopped before its
             first step was saved starts over, and one that is finished is left as it is.
-        minutes: in place of the preset's epochs, as many as fit into so many minutes from now, measured on a few steps;
-            what is counted in epochs keeps its share (`Preset.in_epochs`). A training that is resumed has those epochs
-            that were chosen when it began.
+        minutes: in place of the preset's epochs, as many as fit into so many minutes, measured on a few steps; what is
+            counted in epochs keeps its share (`Preset.in_epochs`). A training that is resumed has those epochs that
+            were chosen when it began.
+        started: when the minutes began, on the clock of `time.monotonic`; now unless given.
         way: how steps are taken, see `course_lib.training.stepper`; the usual one on the device unless given.
         note: what the card is to say of that.
         on_record: called with each line of the log, in the first process.
@@ -79,7 +81,7 @@ def train(
     """
     if not isinstance(preset, Preset):
         raise ValueError(f"preset must be a Preset, such as PRESETS['mnist-vae']; got {preset!r}.")
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     if minutes is not None:
         positive_number("minutes", minutes)
     files = CheckpointFiles(Path(folder), preset.name)

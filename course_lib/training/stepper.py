@@ -96,6 +96,8 @@ class Stepper:
             compile_parts(model)
         # Several processes wait for each other within a step.
         self._records = way != "plain" and processes.count() == 1
+        if way == "captured" and not self._records:
+            self.way = "plain"
         self.forget()
 
     def forget(self) -> None:
