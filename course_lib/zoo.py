@@ -43,7 +43,7 @@ _SMOKE_SECONDS = 30.0
 # Draws for each test image, and the share of a model's time that evaluating with so many may take.
 _DRAWS = {1_000: 0.4, 5_000: 0.25}
 _FEWEST_DRAWS = 100
-# Of what a device machine gives back: one for the table, the others for models.
+# Files in the folder for what is delivered: one is the table, the others are models.
 _MOST_DELIVERED = 8
 
 

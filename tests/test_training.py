@@ -291,7 +291,6 @@ def test_a_step_never_waits_for_its_device(name, tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "keyed", lambda where, *key: None if where == meta else generator(where, *key))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     run = a_run(ALL_VARIANTS[name], tmp_path, meta)
-    run.batch()  # the order of the images: the one copy in an epoch
     with OneDevice():
         for _ in range(3):
             run.take_step()
