@@ -129,14 +129,14 @@ def test_accelerators_are_named(torch, no_kernel):
 
 def test_steps_on_the_gpu_are_checked_when_asked_for(monkeypatch, no_kernel):
     right, wrong = Outcome("plain", 0.1, 0.2, 0.01, 1.0), Outcome("captured", 3.0, 0.2, 0.001, 1.0)
-    outcomes = {name: (right,) for name in ZOO} | {"mnist-vae": (right, wrong)}
+    outcomes = {name: (right,) for name in ZOO} | {"mnist-vae-gpu": (right, wrong)}
     monkeypatch.setattr("course_lib.training.smoke.smoke", lambda preset, *_: Smoke(preset.name, outcomes[preset.name]))
     monkeypatch.setattr("course_lib.training.devices.choose_device", lambda: device("cuda"))
     steps = [check for check in examine(gpu=True) if check.name == "steps"]
-    assert [check.ok for check in steps] == [name != "mnist-vae" for name in ZOO]
+    assert [check.ok for check in steps] == [name != "mnist-vae-gpu" for name in ZOO]
     (failed,) = (check for check in steps if not check.ok)
     assert "WRONG: captured 1 ms a step, 3 nats off where 0.2 can be rounding" in failed.found
-    assert "zoo --minutes 9 --only mnist-vae" in failed.remedy
+    assert "zoo --minutes 9 --only mnist-vae-gpu" in failed.remedy
 
 
 def test_without_a_gpu_its_steps_cannot_be_checked(monkeypatch, no_kernel):
