@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     zoo.add_argument("--only", nargs="+", metavar="NAME", default=[], help="presets, those that matter most first")
     zoo.add_argument("--out", type=Path, default=Path("build/zoo"), help="folder for the files (%(default)s)")
     zoo.add_argument("--resume", action="store_true", help="keep what is finished, and go on with what is not")
+    zoo.add_argument("--plain", action="store_true", help="no smoke test, and no steps that are recorded or compiled")
     zoo.add_argument(
         "--deliver",
         type=Path,
@@ -270,6 +271,7 @@ def _zoo(options: argparse.Namespace) -> int:
             options.out,
             device=options.device,
             resume=options.resume,
+            plain=options.plain,
             deliver=options.deliver,
             started=started,
             say=lambda text: print(text, flush=True),

@@ -32,7 +32,7 @@ from course_lib.training.presets import flops_per_image, preset_named
 from course_lib.training.smoke import Smoke, smoke, ways_for
 from course_lib.training.stepper import Way
 from course_lib.vae import LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision
+from course_lib.vae.evidence import Precision, images_per_block
 
 __all__ = ["ZOO", "Entry", "run_zoo"]
 
@@ -43,6 +43,9 @@ _SMOKE_SECONDS = 30.0
 # Draws for each test image, and the share of a model's time that evaluating with so many may take.
 _DRAWS = {1_000: 0.4, 5_000: 0.25}
 _FEWEST_DRAWS = 100
+_DRAWS_TIMED = 1_000
+# A training may take so much longer than was planned, as a part of that, before it is stopped.
+_LATE = 0.05
 # Files in the folder for what is delivered: one is the table, the others are models.
 _MOST_DELIVERED = 8
 
@@ -84,6 +87,7 @@ def run_zoo(
     *,
     device: str = "auto",
     resume: bool = False,
+    plain: bool = False,
     deliver: str | Path | None = None,
     started: float | None = None,
     say: Callable[[str], None] = print,
@@ -100,6 +104,7 @@ def run_zoo(
         folder: where the files go.
         device: see `course_lib.training.devices.choose_device`.
         resume: leave what is finished as it is, and go on with what is not.
+        plain: no smoke test, and no steps that are recorded or compiled.
         deliver: another folder, for a copy of the table and of each model in one archive, ``NAME.zip``, renewed as
             soon as there is more: eight files at most, for machines that give back no more.
         started: when the minutes began, on the clock of `time.monotonic`; now unless given.
@@ -120,7 +125,7 @@ def run_zoo(
     where = choose_device(device)
     if deliver is not None and len(presets) >= _MOST_DELIVERED:
         raise ValueError(f"at most {_MOST_DELIVERED - 1} models are delivered at once; got {len(presets)}: name fewer.")
-    zoo = _Zoo(presets, Path(folder), where, Path(deliver) if deliver is not None else None, say)
+    zoo = _Zoo(presets, Path(folder), where, Path(deliver) if deliver is not None else None, say, plain)
     zoo.check_folder(resume)
     zoo.write_table()
     zoo.smoke_test()
@@ -141,7 +146,9 @@ class _Zoo:
         device: torch.device,
         deliver: Path | None,
         say: Callable[[str], None],
+        plain: bool,
     ) -> None:
+        self.plain = plain
         self.presets, self.folder, self.device, self.delivery, self.say = presets, folder, device, deliver, say
         self.smokes: dict[str, Smoke] = {}
         self.failures: dict[str, str] = {}
@@ -171,6 +178,8 @@ class _Zoo:
     def smoke_test(self) -> None:
         if self.device.type == "cpu":
             return self.say("No smoke test: it compares with the CPU.")
+        if self.plain:
+            return self.say("No smoke test: all steps are plain.")
         began = time.monotonic()
         for name, preset in self.presets.items():
             if self.is_finished(name):
@@ -178,8 +187,11 @@ class _Zoo:
             ways = ways_for(preset, self.device)
             if time.monotonic() - began > _SMOKE_SECONDS:
                 ways = tuple(way for way in ways if way != "compiled")
-            self.smokes[name] = smoke(preset, self.device, ways)
-            self.say(str(self.smokes[name]))
+            try:
+                self.smokes[name] = smoke(preset, self.device, ways)
+                self.say(str(self.smokes[name]))
+            except Exception as error:  # the training itself will tell
+                self.say(f"{name} was not smoke-tested: {_brief(error)}")
         self.say(f"The smoke test took {time.monotonic() - began:.0f} s.")
 
     def make(self, name: str, deadline: float) -> None:
@@ -189,49 +201,73 @@ class _Zoo:
         now = time.monotonic()
         end = now + (deadline - now) * shares[name] / sum(shares.values())
         try:
-            self.train(name, end)
-            self.evaluate(name, deadline)
-            self.draw_samples(name)
-        except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-            self.failures[name] = " ".join(str(error).split())[:300]
-            self.say(f"{name}: {self.failures[name]}")
+            seconds = self.seconds_to_train(name, end)
+            self.train(name, seconds, end)
+        except Exception as error:  # the next preset has its time, and this one may have come to something
+            self.fail(name, error)
+        try:
+            if self.files(name).weights.exists():
+                self.evaluate(name, deadline)
+                self.draw_samples(name)
+        except Exception as error:
+            self.fail(name, error)
         self.deliver(name)
 
-    def train(self, name: str, end: float) -> None:
-        preset = self.presets[name]
+    def fail(self, name: str, error: Exception) -> None:
+        self.failures[name] = f"{self.failures[name]}; {_brief(error)}" if name in self.failures else _brief(error)
+        self.say(f"{name}: {_brief(error)}")
+
+    def seconds_to_train(self, name: str, end: float) -> float:
+        """What evaluating with as many draws as are worth their time leaves."""
         left = end - time.monotonic()
-        per_draw = self.seconds_per_draw(preset)
-        n_images = datasets.SPLITS[preset.data][2]
+        per_draw, n_images = self.seconds_per_draw(self.presets[name]), datasets.SPLITS[self.presets[name].data][2]
         worth = [draws for draws, share in _DRAWS.items() if n_images * per_draw * draws <= share * left]
         self.planned[name] = worth or [_FEWEST_DRAWS]
         evaluation = n_images * per_draw * sum(self.planned[name])
         seconds = left - evaluation
         if seconds <= 0:
             raise ValueError(f"no time is left to train {name}.")
+        self.say(f"{name}: {seconds / 60:.1f} minutes to train, then {evaluation / 60:.1f} to evaluate.")
+        return seconds
+
+    def train(self, name: str, seconds: float, end: float) -> None:
+        """Train in the best way; where it fails in the middle, go on in the next."""
         tested = self.smokes.get(name)
-        way: Way = tested.best(seconds) if tested is not None else "plain"
+        ways: list[Way] = tested.ranked(seconds) if tested is not None else ["plain"]
+        notes = [tested.note] if tested is not None else []
         same = self.same_but_for_k(name)
         if same is not None:
             self.say(f"{name} has the {same} epochs of the one that differs in k alone.")
-        self.say(
-            f"{name}: {seconds / 60:.1f} minutes of training, {way} steps; then {evaluation / 60:.1f} to evaluate."
-        )
-        train(
-            preset if same is None else preset.in_epochs(same),
-            self.folder,
-            device=str(self.device),
-            resume=True,
-            minutes=None if same is not None else seconds / 60,
-            way=way,
-            note=tested.note if tested is not None else "",
-            on_record=lambda record: self.report(name, record),
-            say=self.say,
-        )
+        stop = time.monotonic() + (1 + _LATE) * seconds
+        for number, way in enumerate(ways):
+            self.say(f"{name}: {way} steps.")
+            try:
+                train(
+                    self.presets[name] if same is None else self.presets[name].in_epochs(same),
+                    self.folder,
+                    device=str(self.device),
+                    resume=True,
+                    minutes=None if same is not None else (stop - time.monotonic()) / 60 / (1 + _LATE),
+                    until=stop,
+                    way=way,
+                    note="; ".join(filter(None, notes)),
+                    on_record=lambda record: self.report(name, record),
+                    say=self.say,
+                )
+                return
+            except (ValueError, OSError, FloatingPointError):
+                raise  # in another way it would be the same
+            except Exception as error:  # compilers and drivers raise whatever they like
+                if number == len(ways) - 1:
+                    raise
+                notes.append(f"{way} steps failed ({_brief(error)})")
+                self.say(f"{name}: {notes[-1]}")
 
     def report(self, name: str, record: Mapping[str, Any]) -> None:
         value = value_with_error(record["validation"], record["validation_std_error"])
         self.say(f"{name}: epoch {record['epoch']:,}, bound {record['bound']:.2f}, validation {value}")
         self.deliver(name)
+        self.write_table()
 
     def same_but_for_k(self, name: str) -> int | None:
         """The epochs of a finished preset that differs from this one in k alone, which must train as long."""
@@ -248,7 +284,7 @@ class _Zoo:
     def evaluate(self, name: str, deadline: float) -> None:
         """The test images, with more and more draws, as planned unless time is over."""
         per_draw, n_images = self.seconds_per_draw(self.presets[name]), datasets.SPLITS[self.presets[name].data][2]
-        for number, draws in enumerate(self.planned[name]):
+        for number, draws in enumerate(self.planned.get(name, [_FEWEST_DRAWS])):
             if number and time.monotonic() + n_images * per_draw * draws > deadline:
                 break
             _, found, _ = evaluate_checkpoint(
@@ -264,17 +300,18 @@ class _Zoo:
             )
 
     def seconds_per_draw(self, preset: Preset) -> float:
-        """Of the evaluation, measured on a few validation images."""
+        """Of the evaluation, measured on as many validation images as it takes at once."""
         model = build_model(preset).to(self.device).eval()
-        images = images_for(model, datasets.load(preset.data), "validation")[:50].to(self.device)
+        n_images = images_per_block(model, _DRAWS_TIMED)
+        images = images_for(model, datasets.load(preset.data), "validation")[:n_images].to(self.device)
         seconds = math.inf
         for _ in range(2):  # the second time nothing has to be set up
             wait_for(self.device)
             began = time.monotonic()
-            log_likelihood(model, images, _FEWEST_DRAWS, precision=self.precision, progress=False)
+            log_likelihood(model, images, _DRAWS_TIMED, precision=self.precision, progress=False)
             wait_for(self.device)
             seconds = time.monotonic() - began
-        return seconds / len(images) / _FEWEST_DRAWS
+        return seconds / len(images) / _DRAWS_TIMED
 
     def draw_samples(self, name: str) -> None:
         model, _ = load_checkpoint(self.files(name).weights)
@@ -289,7 +326,10 @@ class _Zoo:
             for path in (files.weights, files.card, files.log, self._picture(name)):
                 if path.exists():
                     archive.write(path, path.name)
-        write_atomically({self.delivery / f"{name}.zip": content.getvalue()})
+        try:
+            write_atomically({self.delivery / f"{name}.zip": content.getvalue()})
+        except OSError as error:  # it is still in the other folder
+            self.say(str(error))
 
     def write_table(self) -> None:
         table = self.table().encode()
@@ -327,6 +367,10 @@ class _Zoo:
 
     def _picture(self, name: str) -> Path:
         return self.folder / f"{name}.png"
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
 def _samples(model: LatentVariableModel, side: int = 8) -> bytes:

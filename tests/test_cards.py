@@ -215,7 +215,7 @@ def changed(content, path, value):
         (["settings"], [1], "card.settings must be a JSON object; got [1]"),
         (["notes"], "mine", "card says notes, which no card does"),
         (["seconds"], "long", "card.seconds must be a number; got 'long'"),
-        (["epochs"], 0, "card.epochs must be a whole number of at least 1; got 0"),
+        (["epochs"], -1, "card.epochs must be a whole number of at least 0; got -1"),
         (["seed"], -1, "card.seed must be a whole number of at least 0; got -1"),
         (["metrics"], [], "card.metrics must be a JSON object; got []"),
         (["metrics", "test"], 1, "card.metrics.test must be a JSON object; got 1"),

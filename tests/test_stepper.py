@@ -88,7 +88,7 @@ def a_training(preset, way, monkeypatch):
         state = [one for per in optimizer.state.values() for one in per.values()]
         return [*model.parameters(), *(average.parameters() if average else ()), *state]
 
-    monkeypatch.setattr(stepper, "_aside", lambda _: nullcontext())
+    monkeypatch.setattr(Stepper, "_aside", lambda *_: nullcontext())
     monkeypatch.setattr(stepper, "Recording", type("Here", (Undoing,), {"tensors": staticmethod(tensors)}))
     return Stepper(model, average, optimizer, way), tensors
 

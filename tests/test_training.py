@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -375,6 +376,16 @@ def test_with_all_images_the_validation_images_are_learned_from_and_choose_nothi
     assert card.metrics == {} and card.epochs == 3
     with pytest.raises(ValueError, match="has none left to stop by: set patience to 0"):
         tiny(all_images=True, patience=2)
+
+
+def test_training_stops_when_time_is_over_and_can_go_on(tmp_path):
+    whole = result_of(train(tiny(), tmp_path / "whole", device="cpu"))
+    weights = train(tiny(), tmp_path / "part", device="cpu", until=time.monotonic())
+    assert log_of(weights)[-1]["step"] == 1
+    assert load_checkpoint(weights)[1].epochs == 0
+    _, log, state = result_of(train(tiny(), tmp_path / "part", device="cpu", resume=True))
+    assert [line["validation"] for line in log[1:]] == [line["validation"] for line in whole[1]]
+    assert all(tensor.equal(whole[2][name]) for name, tensor in state.items() if name.startswith("model."))
 
 
 def test_training_stops_after_as_many_validations_without_a_best_as_the_patience(tmp_path, monkeypatch):

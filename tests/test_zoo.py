@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_trainings import LEVELS, TWO_LAYERS, tiny
 
 from course_lib import zoo
-from course_lib.training import load_checkpoint, presets
+from course_lib.training import budget, load_checkpoint, presets
 from course_lib.training.checkpoints import read_card
 from course_lib.training.smoke import Outcome, Smoke
 from course_lib.zoo import ZOO, Entry, run_zoo
@@ -23,8 +23,8 @@ PRESETS = {
     "grey": tiny(model="ImageVAE", arguments=LEVELS, epochs=40, validate_every=20, batch_size=300),
     "two": tiny(model="TwoLayerVAE", arguments=TWO_LAYERS, epochs=40, validate_every=8, k=2),
 }
-# Enough for a few epochs of each, also on a busy machine.
-MINUTES = 0.25
+# For each: enough for a few epochs, also on a busy machine.
+MINUTES = 0.12
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +36,14 @@ def ours(monkeypatch):
     monkeypatch.setattr(zoo, "ZOO", shares)
     monkeypatch.setattr(zoo, "_DRAWS", {50: 0.4, 100: 0.25})
     monkeypatch.setattr(zoo, "_FEWEST_DRAWS", 20)
+    # Nothing is stopped because the machine is busy.
+    monkeypatch.setattr(zoo, "_LATE", 10.0)
 
 
 def rehearsed(folder, names=("large", "small", "grey"), **settings):
     """Everything that was said, and the table."""
     said = []
-    table, is_finished = run_zoo(names, MINUTES, folder, device="cpu", say=said.append, **settings)
+    table, is_finished = run_zoo(names, MINUTES * len(names), folder, device="cpu", say=said.append, **settings)
     cards = [read_card(folder / name) for name in names if (folder / f"{name}.json").exists()]
     assert is_finished == (len(cards) == len(names) and all("test" in card.metrics for card in cards))
     return said, table
@@ -146,14 +148,77 @@ def test_what_the_smoke_test_found_wrong_is_not_taken_and_is_on_the_card(tmp_pat
     assert told in table
 
 
-def test_the_fastest_right_way_is_taken(tmp_path, monkeypatch):
-    right = Outcome("captured", distance=0.1, allowed=0.2, step=0.001, start=1.0)
-    on_a_pretended_gpu(monkeypatch, (Outcome("plain", 0.0, 0.2, step=0.01, start=0.1), right))
-    asked = []
-    monkeypatch.setattr(zoo, "train", lambda *a, **k: asked.append((k["way"], k["note"])) or 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        rehearsed(tmp_path, names=["grey"])
-    assert asked == [("captured", "")]
+TWO_WAYS = (Outcome("plain", 0.0, 0.2, step=0.01, start=0.1), Outcome("captured", 0.1, 0.2, step=0.001, start=0.2))
+
+
+def test_a_way_that_fails_in_the_middle_gives_over_to_the_next(tmp_path, monkeypatch):
+    """The training goes on from what is saved, and its card says what happened."""
+    on_a_pretended_gpu(monkeypatch, TWO_WAYS)
+    train, ways = zoo.train, []
+
+    def failing(*arguments, way, on_record, **keywords):
+        ways.append(way)
+        if way == "captured":
+            # Recorded steps cannot be taken here; what matters is what becomes of their failure.
+            keywords["on_record"] = fail_once
+        return train(*arguments, way="plain", **({"on_record": on_record} | keywords))
+
+    def fail_once(record):
+        raise RuntimeError("the GPU has fallen off\nthe bus")
+
+    monkeypatch.setattr(zoo, "train", failing)
+    said, _ = rehearsed(tmp_path, names=["small"])
+    assert ways == ["captured", "plain"]
+    card = read_card(tmp_path / "small")
+    assert card.steps == "plain; captured steps failed (the GPU has fallen off the bus)"
+    assert "test" in card.metrics
+    assert sum(line.endswith("is the same training again.") for line in said) == 1
+
+
+def test_what_a_failed_training_came_to_is_evaluated(tmp_path, monkeypatch):
+    train = zoo.train
+
+    def failing(*arguments, on_record, **keywords):
+        def fail(record):
+            raise AssertionError
+
+        return train(*arguments, on_record=fail, **keywords)
+
+    monkeypatch.setattr(zoo, "train", failing)
+    _, table = rehearsed(tmp_path, names=["small"])
+    assert "\n- small: AssertionError\n" in table
+    assert "test" in read_card(tmp_path / "small").metrics
+
+
+def test_a_training_that_is_late_is_stopped_and_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "_LATE", -0.7)
+    chosen = budget.Pace.epochs_within
+    monkeypatch.setattr(budget.Pace, "epochs_within", lambda *a: 20 * chosen(*a))
+    rehearsed(tmp_path, names=["small"])
+    card = read_card(tmp_path / "small")
+    assert card.epochs < card.settings["epochs"] and "test" in card.metrics
+
+
+def test_plain_means_that_nothing_else_is_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "smoke", lambda *_: pytest.fail("there was a smoke test"))
+    chosen = zoo._Zoo({"small": PRESETS["small"]}, tmp_path, torch.device("cuda"), None, print, True)
+    chosen.smoke_test()
+    assert chosen.smokes == {}
+
+
+def test_a_smoke_test_that_breaks_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "smoke", lambda *_: 1 / 0)
+    said = []
+    zoo._Zoo({"small": PRESETS["small"]}, tmp_path, torch.device("cuda"), None, said.append, False).smoke_test()
+    assert said[0] == "small was not smoke-tested: division by zero"
+
+
+def test_a_delivery_that_fails_stops_nothing(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "small.zip").mkdir()  # no file can be put there
+    said, _ = rehearsed(tmp_path / "zoo", names=["small"], deliver=tmp_path / "out")
+    assert any(line.startswith(f"cannot write {tmp_path / 'out' / 'small.zip'}") for line in said)
+    assert "test" in read_card(tmp_path / "zoo/small").metrics
 
 
 def test_the_smoke_test_stops_compiling_when_its_time_is_over(tmp_path, monkeypatch):
@@ -163,7 +228,7 @@ def test_the_smoke_test_stops_compiling_when_its_time_is_over(tmp_path, monkeypa
     clock = iter(range(0, 1_000, 20))
     monkeypatch.setattr(zoo.time, "monotonic", lambda: next(clock))
     chosen = {name: presets.PRESETS[name] for name in ("large", "grey", "two")}
-    zoo._Zoo(chosen, tmp_path, torch.device("cuda"), None, print).smoke_test()
+    zoo._Zoo(chosen, tmp_path, torch.device("cuda"), None, print, False).smoke_test()
     assert asked == [("plain", "captured", "compiled"), ("plain", "captured"), ("plain", "captured")]
 
 

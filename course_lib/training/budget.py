@@ -5,6 +5,7 @@ After that it is an ordinary training of so many epochs, which the same number o
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def measure(run: Run, budget: float, save_every: float) -> Pace:
         save_every: see `Pace`.
     """
     before = {name: tensor.clone() for name, tensor in tensors_of(run.model, run.average, run.optimizer).items()}
+    # Where the warm-up's weight changes, steps are recorded anew: so often as in the first epochs only there.
+    preset, run.preset = run.preset, dataclasses.replace(run.preset, kl_warm_up=0)
 
     def seconds_of(n_steps: int) -> float:
         wait_for(run.device)
@@ -151,4 +154,5 @@ def measure(run: Run, budget: float, save_every: float) -> Pace:
             trial.unlink(missing_ok=True)
     save = time.monotonic() - began
     run.start_over(before)
+    run.preset = preset
     return Pace(step, validation, save, save_every)

@@ -128,7 +128,7 @@ class Card:
         steps: how they were taken, in words: see `course_lib.training.stepper`.
         processes: how many processes trained as one.
         seconds: how long training took until these weights.
-        epochs: how many it had taken by then.
+        epochs: how many it had taken by then, whole ones.
         commit: the version of the course.
         seed: of the initial weights and of every draw of the training.
         versions: of Python and of what computed.
@@ -155,9 +155,9 @@ class Card:
             _check(self, name, _text)
         for name in ("settings", "metrics", "versions"):
             _check(self, name, _object)
-        for name in ("processes", "epochs"):
-            _check(self, name, whole_number)
-        _check(self, "seed", _from_zero)
+        _check(self, "processes", whole_number)
+        for name in ("epochs", "seed"):
+            _check(self, name, _from_zero)
         _check(self, "seconds", _number)
 
     def __getitem__(self, key: str) -> Any:

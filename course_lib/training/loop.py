@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     minutes: float | None = None,
     started: float | None = None,
+    until: float | None = None,
     way: Way | None = None,
     note: str = "",
     on_record: Callable[[Mapping[str, Any]], None] | None = None,
@@ -62,6 +63,7 @@ def train(
             counted in epochs keeps its share (`Preset.in_epochs`). A training that is resumed has those epochs that
             were chosen when it began.
         started: when the minutes began, on the clock of `time.monotonic`; now unless given.
+        until: when to stop, on the same clock, even if steps are left: then what there is is validated and saved.
         way: how steps are taken, see `course_lib.training.stepper`; the usual one on the device unless given.
         note: what the card is to say of that.
         on_record: called with each line of the log, in the first process.
@@ -108,15 +110,18 @@ def train(
                 if time.monotonic() - looked_at > _LOOK_EVERY:
                     bar.set_postfix_str(run.look())
                     looked_at = time.monotonic()
-                if run.is_to_validate:
+                is_over = until is not None and time.monotonic() > until
+                if run.is_to_validate or is_over:
                     record = run.validate()
                     if on_record is not None and processes.is_first():
                         on_record(record)
                 stop = is_interrupted()
-                if stop or run.is_finished or time.monotonic() - run.saved_at > _SAVE_EVERY:
+                if stop or is_over or run.is_finished or time.monotonic() - run.saved_at > _SAVE_EVERY:
                     run.save()
                 if stop:
                     raise KeyboardInterrupt
+                if is_over:
+                    break
     except KeyboardInterrupt:
         saved = f"Step {run.saved_step:,} of {run.n_steps:,} is saved: go on with --resume."
         raise KeyboardInterrupt(saved) from None

@@ -33,6 +33,9 @@ from course_lib.vae import LatentVariableModel, log_likelihood
 
 __all__ = ["Run"]
 
+# Of the bounds since the last validation, those that are looked at now and then.
+_RECENT = 100
+
 
 @dataclass
 class Progress:
@@ -165,7 +168,7 @@ class Run:
             FloatingPointError: it, or a weight, is no longer a number.
         """
         self._check_numbers()
-        news = f"bound {self._mean_bound():.2f}"
+        news = f"bound {self._mean_bound(_RECENT):.2f}"
         return f"{news}, validation {self.progress.best:.2f}" if self.progress.records else news
 
     def validate(self) -> dict[str, Any]:
@@ -278,13 +281,14 @@ class Run:
         now = time.monotonic()
         self.progress.seconds, self.counted_until = self.progress.seconds + now - self.counted_until, now
 
-    def _mean_bound(self) -> float:
-        """Mean over the batches since the last validation; ``nan`` where there was none."""
-        return float(torch.stack(self.bounds).mean()) if self.bounds else math.nan
+    def _mean_bound(self, most: int = 0) -> float:
+        """Mean over the batches since the last validation, or the last of them; ``nan`` where there was none."""
+        return float(torch.stack(self.bounds[-most:]).mean()) if self.bounds else math.nan
 
     def _check_numbers(self) -> None:
         # Of the weights too: the last step may have spoilt them, and its bound was computed before it.
-        are_finite = torch.stack([*self.bounds, *(p.detach().sum() for p in self.model.parameters())]).isfinite()
+        sums = [p.detach().sum() for p in self.model.parameters()]
+        are_finite = torch.stack([*self.bounds[-_RECENT:], *sums]).isfinite()
         if not bool(are_finite.all()):
             raise self._divergence()
 

@@ -84,10 +84,11 @@ class Smoke:
         """Whether every way was."""
         return all(one.is_right for one in self.outcomes)
 
-    def best(self, seconds: float) -> Way:
-        """The right way that takes the most steps in so many seconds; the plain one where none is right."""
-        right = [one for one in self.outcomes if one.is_right]
-        return max(right, key=lambda one: (seconds - one.start) / one.step, default=self.outcomes[0]).way
+    def ranked(self, seconds: float) -> list[Way]:
+        """The right ways, and the plain one in any case; first what takes the most steps in so many seconds."""
+        right = sorted((one for one in self.outcomes if one.is_right), key=lambda one: (one.start - seconds) / one.step)
+        ways = [one.way for one in right]
+        return ways if "plain" in ways else [*ways, "plain"]
 
     @property
     def note(self) -> str:
@@ -138,8 +139,9 @@ def _on_the_cpu(preset: Preset) -> tuple[Tensor, Tensor]:
     """The bounds of a few steps in single precision, and how far off each may be, in nats."""
     cpu = torch.device("cpu")
     exact, rounded = (_few_steps(preset, cpu, precision) for precision in ("float32", "bfloat16"))
-    # Steps that have been rounded lead to others.
+    # Steps that have been rounded lead to others. One error alone may happen to be near zero.
     distance = (exact - rounded).abs().cummax(0).values
+    distance = distance.clamp(min=distance[2])
     if preset.precision == "float32":
         distance = distance * _TENSOR_FLOAT_32
     return exact, _MARGIN * distance + _SINGLE * exact.abs()
@@ -182,6 +184,7 @@ def _beginning(preset: Preset, device: torch.device) -> tuple[LatentVariableMode
     generator = torch.Generator().manual_seed(preset.seed)
     images = torch.rand(preset.batch_size, model.data_dim, generator=generator) ** 4
     images = (images * (levels - 1)).round() / (levels - 1)
+    images = images.view(-1, *getattr(model, "shape", (model.data_dim,)))
     model.start_from(images)
     model.to(device)
     return model, make_optimizer(preset, model.parameters(), device), images.to(device)

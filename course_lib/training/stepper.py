@@ -61,8 +61,13 @@ class Recording:
         self._graph = torch.cuda.CUDAGraph()
         # Without it the draws of the first replay would be those of all.
         self._graph.register_generator_state(generator)
-        with torch.cuda.graph(self._graph):
-            self.result = work()
+        stream = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(self._graph):
+                self.result = work()
+        finally:
+            # A recording that fails leaves its own stream behind.
+            torch.cuda.set_stream(stream)
 
     def replay(self) -> None:
         """Do it."""
@@ -91,6 +96,7 @@ class Stepper:
         """
         self.way: Way = one_of("the way of steps", way, WAYS)
         self.trouble: str | None = None
+        self._stream: torch.cuda.Stream | None = None
         self._model, self._average, self._optimizer = model, average, optimizer
         if way == "compiled":
             compile_parts(model)
@@ -117,7 +123,7 @@ class Stepper:
             self._record(images, preset, warmth)
         if self._recording is None:
             self._n_taken += 1
-            with _aside(images.device) if self._records else nullcontext():
+            with self._aside(images.device) if self._records else nullcontext():
                 bound = take_step(self._model, self._optimizer, images, preset, step, steps_per_epoch)
                 self._update_average(preset.ema if step else 0.0)
             return bound
@@ -138,21 +144,24 @@ class Stepper:
 
         try:
             self._recording = Recording(work, self._generator)
-        except RuntimeError as error:
-            # Nothing has been computed, so the training can go on without.
-            self._records, self.trouble = False, f"steps cannot be recorded ({' '.join(str(error).split())[:200]})"
+        except Exception as error:  # what cannot be recorded says so in many ways
+            # Nothing has been computed, so the training can go on without. The end of a recording that failed fails,
+            # too, and hides why.
+            why = " ".join(str(error.__context__ or error).split())[:200]
+            self._records, self.trouble = False, f"steps cannot be recorded ({why})"
             self.way = "plain" if self.way == "captured" else self.way
 
     def _update_average(self, decay: float) -> None:
         if self._average is not None:
             update_average(self._average, self._model, decay)
 
-
-@contextmanager
-def _aside(device: torch.device) -> Iterator[None]:
-    """Within it a GPU's work goes to another stream, as it has to before it is recorded."""
-    main, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    stream.wait_stream(main)
-    with torch.cuda.stream(stream):
-        yield
-    main.wait_stream(stream)
+    @contextmanager
+    def _aside(self, device: torch.device) -> Iterator[None]:
+        """Within it a GPU's work goes to another stream, as it has to before it is recorded."""
+        main = torch.cuda.current_stream(device)
+        # One for all steps: memory that one stream has given back is not for another.
+        self._stream = self._stream or torch.cuda.Stream(device)
+        self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
+            yield
+        main.wait_stream(self._stream)

@@ -333,6 +333,8 @@ def draws_per_block(model: LatentVariableModel, *, with_gradient: bool = False) 
         # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
+        # Some of CUDA's libraries count with 32 bits.
+        numbers = min(numbers, 2**31 - 1)
     return max(1, numbers // (model.floats_per_draw * (_KEPT_FOR_A_GRADIENT if with_gradient else 1)))
 
 
