@@ -5,45 +5,12 @@ import math
 
 import pytest
 import torch
-from tiny_trainings import are_equal, log_of, result_of, tiny
+from tiny_trainings import Clock, are_equal, log_of, result_of, tiny
 
-from course_lib.training import budget, loop, run, train
+from course_lib.training import budget, train
 from course_lib.training.budget import Pace
 from course_lib.training.checkpoints import CheckpointFiles, read_card
 from course_lib.training.run import Run
-
-
-class Clock:
-    """Time that passes only where work is done, in so many seconds for each kind of it."""
-
-    def __init__(self, monkeypatch, *, start=0.0, step=0.01, validation=0.5, save=0.1, first_steps=0.0):
-        self.now = 1_000.0
-        for module in (budget, loop, run):
-            monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        self.n_steps = 0
-
-        def first(*_):
-            self.n_steps += 1
-            return step + (first_steps if self.n_steps <= 2 else 0.0)
-
-        self.slow(monkeypatch, Run, "__init__", lambda *_: start)
-        self.slow(monkeypatch, Run, "take_step", first)
-        # Of 200 images.
-        self.slow(
-            monkeypatch, Run, "log_likelihoods", lambda _, __, images: validation * (images.stop - images.start) / 200
-        )
-        for module in (budget, run):
-            self.slow(monkeypatch, module, "save_state", lambda *_: save)
-        self.slow(monkeypatch, run, "save_checkpoint", lambda *_: save)
-
-    def slow(self, monkeypatch, where, name, seconds):
-        function = getattr(where, name)
-
-        def slower(*arguments, **keywords):
-            self.now += seconds(*arguments)
-            return function(*arguments, **keywords)
-
-        monkeypatch.setattr(where, name, slower)
 
 
 @pytest.mark.parametrize("minutes", [0.5, 2])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_trainings import LEVELS, TWO_LAYERS, tiny
+from tiny_trainings import LEVELS, TWO_LAYERS, Clock, tiny
 
 from course_lib import zoo
 from course_lib.training import budget, load_checkpoint, presets
@@ -23,8 +23,8 @@ PRESETS = {
     "grey": tiny(model="ImageVAE", arguments=LEVELS, epochs=40, validate_every=20, batch_size=300),
     "two": tiny(model="TwoLayerVAE", arguments=TWO_LAYERS, epochs=40, validate_every=8, k=2),
 }
-# For each: enough for a few epochs, also on a busy machine.
-MINUTES = 0.12
+# For each: enough for a few epochs by the clock that the tests turn.
+MINUTES = 0.2
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,10 @@ def ours(monkeypatch):
     monkeypatch.setattr(zoo, "ZOO", shares)
     monkeypatch.setattr(zoo, "_DRAWS", {50: 0.4, 100: 0.25})
     monkeypatch.setattr(zoo, "_FEWEST_DRAWS", 20)
-    # Nothing is stopped because the machine is busy.
-    monkeypatch.setattr(zoo, "_LATE", 10.0)
+    clock = Clock(monkeypatch, start=0.1, step=0.05, validation=0.05, save=0.01)
+    for name in ("log_likelihood", "evaluate_checkpoint"):
+        clock.slow(monkeypatch, zoo, name, lambda *_, **__: 0.02)
+    return clock
 
 
 def rehearsed(folder, names=("large", "small", "grey"), **settings):
@@ -54,8 +56,9 @@ def content(archive):
         return {name: files.read(name) for name in files.namelist()}
 
 
-def test_a_rehearsal(tmp_path):
-    """All of it: trained, evaluated, drawn, delivered, in a table."""
+def test_a_rehearsal(tmp_path, ours):
+    """All of it: trained, evaluated, drawn, delivered, in a table, and within its time."""
+    began = ours.now
     said, table = rehearsed(tmp_path / "zoo", deliver=tmp_path / "out")
     names = ["large", "small", "grey"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
@@ -84,6 +87,7 @@ def test_a_rehearsal(tmp_path):
     # What differs in k alone trains as long.
     assert read_card(tmp_path / "zoo/large").settings["epochs"] == read_card(tmp_path / "zoo/small").settings["epochs"]
     assert any("that differs in k alone" in line for line in said)
+    assert 0.8 < (ours.now - began) / (3 * 60 * MINUTES) <= 1
 
 
 def test_an_interruption_leaves_what_is_finished_and_resume_does_the_rest(tmp_path, monkeypatch):
@@ -190,13 +194,14 @@ def test_what_a_failed_training_came_to_is_evaluated(tmp_path, monkeypatch):
     assert "test" in read_card(tmp_path / "small").metrics
 
 
-def test_a_training_that_is_late_is_stopped_and_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "_LATE", -0.7)
+def test_a_training_that_is_late_is_stopped_and_evaluated(tmp_path, monkeypatch, ours):
+    began = ours.now
     chosen = budget.Pace.epochs_within
     monkeypatch.setattr(budget.Pace, "epochs_within", lambda *a: 20 * chosen(*a))
     rehearsed(tmp_path, names=["small"])
     card = read_card(tmp_path / "small")
     assert card.epochs < card.settings["epochs"] and "test" in card.metrics
+    assert 0.9 < (ours.now - began) / (60 * MINUTES) < 1.1
 
 
 def test_plain_means_that_nothing_else_is_tried(tmp_path, monkeypatch):

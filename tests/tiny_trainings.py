@@ -1,6 +1,7 @@
 """Trainings that are over in a moment, for the tests of all that trains."""
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from course_lib.training import Preset
+from course_lib.training import Preset, budget, run
+from course_lib.training.run import Run
 
 VAE = {"data_dim": 64, "hidden": [20], "latent_dim": 3}
 LEVELS = {
@@ -60,6 +62,38 @@ def are_equal(one: tuple, other: tuple) -> bool:
     *a, state_a = one
     *b, state_b = other
     return a == b and state_a.keys() == state_b.keys() and all(state_a[n].equal(state_b[n]) for n in state_a)
+
+
+class Clock:
+    """Time that passes only where work is done, in so many seconds for each kind of it."""
+
+    def __init__(self, monkeypatch, *, start=0.0, step=0.01, validation=0.5, save=0.1, first_steps=0.0):
+        self.now = 1_000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        self.n_steps = 0
+
+        def first(*_):
+            self.n_steps += 1
+            return step + (first_steps if self.n_steps <= 2 else 0.0)
+
+        self.slow(monkeypatch, Run, "__init__", lambda *_, **__: start)
+        self.slow(monkeypatch, Run, "take_step", first)
+        # Of 200 images.
+        self.slow(
+            monkeypatch, Run, "log_likelihoods", lambda _, __, images: validation * (images.stop - images.start) / 200
+        )
+        for module in (budget, run):
+            self.slow(monkeypatch, module, "save_state", lambda *_, **__: save)
+        self.slow(monkeypatch, run, "save_checkpoint", lambda *_, **__: save)
+
+    def slow(self, monkeypatch, where, name, seconds):
+        function = getattr(where, name)
+
+        def slower(*arguments, **keywords):
+            self.now += seconds(*arguments, **keywords)
+            return function(*arguments, **keywords)
+
+        monkeypatch.setattr(where, name, slower)
 
 
 class OneDevice(TorchDispatchMode):
