@@ -148,13 +148,13 @@ class _Zoo:
         say: Callable[[str], None],
         plain: bool,
     ) -> None:
-        self.plain = plain
-        self.presets, self.folder, self.device, self.delivery, self.say = presets, folder, device, deliver, say
+        self.presets, self.folder, self.device, self.delivery = presets, folder, device, deliver
+        self.say, self.plain = say, plain
         self.smokes: dict[str, Smoke] = {}
         self.failures: dict[str, str] = {}
         # With how many draws each is evaluated, one after the other.
         self.planned: dict[str, list[int]] = {}
-        # In single precision the rounding of a processor without such products would cost time, not save it.
+        # Processors may be slower in bfloat16 than in single precision.
         self.precision: Precision = "bfloat16" if device.type == "cuda" else "float32"
 
     def files(self, name: str) -> CheckpointFiles:
@@ -201,8 +201,7 @@ class _Zoo:
         now = time.monotonic()
         end = now + (deadline - now) * shares[name] / sum(shares.values())
         try:
-            seconds = self.seconds_to_train(name, end)
-            self.train(name, seconds, end)
+            self.train(name, self.seconds_to_train(name, end))
         except Exception as error:  # the next preset has its time, and this one may have come to something
             self.fail(name, error)
         try:
@@ -230,7 +229,7 @@ class _Zoo:
         self.say(f"{name}: {seconds / 60:.1f} minutes to train, then {evaluation / 60:.1f} to evaluate.")
         return seconds
 
-    def train(self, name: str, seconds: float, end: float) -> None:
+    def train(self, name: str, seconds: float) -> None:
         """Train in the best way; where it fails in the middle, go on in the next."""
         tested = self.smokes.get(name)
         ways: list[Way] = tested.ranked(seconds) if tested is not None else ["plain"]
