@@ -219,21 +219,24 @@ def result_of(name: str, steps_of_base: int, seed: int) -> dict[str, Any]:
 def print_table(folder: Path) -> None:
     """In Markdown, each variant beside the base of its seed and steps."""
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    bases = {(one["seed"], one["budget"]): torch.tensor(one["values"]) for one in records if one["name"] == "base"}
-    print("| variant | seed | steps | cost of a step's image | ELBO | log p(x), 50 draws | above the base |")
+    for one in records:
+        one["values"] = torch.tensor(one["values"], dtype=torch.float64)
+    bases = {(one["seed"], one["budget"]): one["values"] for one in records if one["name"] == "base"}
+    print("| variant | seed | steps | cost of an image | ELBO | log p(x), 50 draws | above the base |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for one in sorted(records, key=lambda one: (one["name"].startswith("dense"), -torch.tensor(one["values"]).mean())):
-        values, beside = torch.tensor(one["values"]), bases.get((one["seed"], one["budget"]))
-        above = ""
-        if beside is not None and one["name"] != "base" and not one["name"].startswith("dense"):
-            gain = values - beside
+    for one in sorted(records, key=lambda one: (one["name"].startswith("dense"), -one["values"].mean())):
+        above, beside = "", bases.get((one["seed"], one["budget"]))
+        # Worse than guessing each pixel's mean.
+        diverged = one["values"].mean() < -1_000
+        if not diverged and beside is not None and one["name"] != "base" and not one["name"].startswith("dense"):
+            gain = one["values"] - beside
             above = f"{gain.mean():+.2f} ± {gain.std() / math.sqrt(len(gain)):.2f}"
-        print(
-            f"| {one['name']} | {one['seed']} | {one['steps']:,} | {one['cost']:.2f} | {one['elbo']:.2f} | "
-            f"{values.mean():.2f} | {above} |"
-        )
+        results = "diverged | |" if diverged else f"{one['elbo']:.2f} | {one['values'].mean():.2f} | {above}"
+        print(f"| {one['name']} | {one['seed']} | {one['steps']:,} | {one['cost']:.2f} | {results} |")
+    for one in records:
         if one["name"] == "base":
-            print("|   the same, averages " + ", ".join(f"{d}: {v:.2f}" for d, v in one["averages"].items()) + " |")
+            averages = ", ".join(f"{decay} {value:.2f}" for decay, value in one["averages"].items())
+            print(f"\nAverages of the base's weights, seed {one['seed']}, by their decay: {averages}.")
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ _DEEP: dict[str, Any] = {
     "stored": "float16",
 }
 _DEEP_MNIST: dict[str, Any] = {"data": "mnist", **_DEEP}
-# For minutes of a large GPU: batches that fill it, flows on both sides, and half as many steps of validation. What was
+# For minutes of a large GPU: batches that fill it, flows on both sides, and few validations of few draws. What was
 # compared for it, on a processor and on validation images, is in benchmarks/README.md.
 _RECORD: dict[str, Any] = {
     **_DEEP_MNIST,
@@ -56,7 +56,6 @@ _RECORD: dict[str, Any] = {
     "validate_every": 40,
     "validation_samples": 20,
 }
-_RECORD_NETWORK = {"network_arguments": {"widths": [64, 64, 64], "blocks": [1, 2, 2]}}
 # What two processor cores train in an hour or two.
 _SMALL: dict[str, Any] = {
     "model": "ImageVAE",
@@ -127,11 +126,7 @@ PRESETS: dict[str, Preset] = {
         Preset("mnist-resnet", arguments=_resnet(), **_DEEP_MNIST),
         Preset("mnist-resnet-iaf", arguments=_resnet(**_FLOWS), **_DEEP_MNIST),
         Preset("mnist-resnet-iaf-flow-prior", arguments=_resnet(**_FLOWS, prior_flows=4), **_DEEP_MNIST),
-        Preset(
-            "mnist-record",
-            arguments=_resnet(**_RECORD_NETWORK, posterior_flows=2, prior_flows=4, flow_width=256),
-            **_RECORD,
-        ),
+        Preset("mnist-record", arguments=_resnet(posterior_flows=2, prior_flows=4, flow_width=256), **_RECORD),
         Preset("mnist-8bit-logistic", arguments=_resnet(levels=256, **_LOGISTIC), **_DEEP_MNIST),
         Preset("mnist-8bit-mixture", arguments=_resnet(levels=256, **_MIXTURE), **_DEEP_MNIST),
         Preset("mnist-8bit-softmax", arguments=_resnet(levels=256, **_SOFTMAX), **_DEEP_MNIST),
