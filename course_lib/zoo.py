@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from course_lib import datasets
 from course_lib.checks import positive_number
@@ -377,9 +378,11 @@ def _samples(model: LatentVariableModel, side: int = 8) -> bytes:
     with torch.no_grad():
         z = model.sample_prior(side * side, torch.Generator().manual_seed(0))
         shape = getattr(model, "shape", (1, math.isqrt(model.data_dim), math.isqrt(model.data_dim)))
-        images = model.mean_image(z).view(side, side, *shape)
+        # A thin frame keeps digits apart that fill their squares.
+        images = functional.pad(model.mean_image(z).view(-1, *shape), (1, 0, 1, 0), value=0.5)
+    images = images.unflatten(0, (side, side))
     # Rows and columns of images become rows and columns of pixels, colours last.
-    pixels = images.permute(0, 3, 1, 4, 2).reshape(side * shape[1], side * shape[2], shape[0])
+    pixels = images.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     grey_or_colour = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(-1).numpy()
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(grey_or_colour)).save(content, "PNG", optimize=True)
