@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
-__all__ = ["fraction", "one_of", "positive_number", "real_number", "whole_number"]
+__all__ = ["brief", "fraction", "one_of", "positive_number", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -90,3 +90,8 @@ def _as_float(value: Any) -> float:
         return float(value) if _is_number(value) else math.nan
     except OverflowError:
         return math.nan
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, in one line and in few words: for a sentence that goes on."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -22,7 +22,7 @@ from PIL import Image
 from torch.nn import functional
 
 from course_lib import datasets
-from course_lib.checks import positive_number
+from course_lib.checks import brief, positive_number
 from course_lib.estimates import value_with_error
 from course_lib.files import write_atomically
 from course_lib.training import Card, Preset, build_model, load_checkpoint, train
@@ -192,7 +192,7 @@ class _Zoo:
                 self.smokes[name] = smoke(preset, self.device, ways)
                 self.say(str(self.smokes[name]))
             except Exception as error:  # the training itself will tell
-                self.say(f"{name} was not smoke-tested: {_brief(error)}")
+                self.say(f"{name} was not smoke-tested: {brief(error)}")
         self.say(f"The smoke test took {time.monotonic() - began:.0f} s.")
 
     def make(self, name: str, deadline: float) -> None:
@@ -214,8 +214,8 @@ class _Zoo:
         self.deliver(name)
 
     def fail(self, name: str, error: Exception) -> None:
-        self.failures[name] = f"{self.failures[name]}; {_brief(error)}" if name in self.failures else _brief(error)
-        self.say(f"{name}: {_brief(error)}")
+        self.failures[name] = f"{self.failures[name]}; {brief(error)}" if name in self.failures else brief(error)
+        self.say(f"{name}: {brief(error)}")
 
     def seconds_to_train(self, name: str, end: float) -> float:
         """What evaluating with as many draws as are worth their time leaves."""
@@ -260,7 +260,7 @@ class _Zoo:
             except Exception as error:  # compilers and drivers raise whatever they like
                 if number == len(ways) - 1:
                     raise
-                notes.append(f"{way} steps failed ({_brief(error)})")
+                notes.append(f"{way} steps failed ({brief(error)})")
                 self.say(f"{name}: {notes[-1]}")
 
     def report(self, name: str, record: Mapping[str, Any]) -> None:
@@ -367,10 +367,6 @@ class _Zoo:
 
     def _picture(self, name: str) -> Path:
         return self.folder / f"{name}.png"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(f"{error}".split())[:300] or type(error).__name__
 
 
 def _samples(model: LatentVariableModel, side: int = 8) -> bytes:

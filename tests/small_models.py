@@ -206,3 +206,12 @@ def rows_seen(network, axes=1):
 
     network.register_forward_hook(count)
     return rows
+
+
+def check_draws_have_their_density(draws, log_density, z, step):
+    """Draws ``[n, batch, 2]`` of distributions whose density is known on a grid ``z`` ``[points, batch, 2]``."""
+    density = log_density.exp() * step**2
+    torch.testing.assert_close(density.sum(0), torch.ones(2).double(), rtol=0, atol=1e-6)
+    for moment in (lambda z: z, lambda z: z**2, lambda z: z.prod(-1, keepdim=True)):
+        drawn, mean = moment(draws), (density.unsqueeze(-1) * moment(z)).sum(0)
+        assert ((drawn.mean(0) - mean) / (drawn.std(0) / math.sqrt(len(draws)))).abs().max() < 5

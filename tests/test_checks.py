@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.checks import fraction, one_of, positive_number, real_number, whole_number
+from course_lib.checks import brief, fraction, one_of, positive_number, real_number, whole_number
 
 # What no check takes for a number. Arrays and tensors of one element are not numbers either.
 NO_NUMBERS: list[Any] = [
@@ -102,3 +102,9 @@ def test_true_is_not_the_choice_1():
     assert one_of("k", 1, (1, 50)) == 1
     with pytest.raises(ValueError, match="k must be one of 1, 50; got tensor"):
         one_of("k", torch.ones(2), (1, 50))
+
+
+def test_an_error_in_brief_is_one_line_of_few_words():
+    assert brief(ValueError("no\n  good   at all")) == "no good at all"
+    assert brief(AssertionError()) == "AssertionError"
+    assert len(brief(ValueError(1_000 * "x"))) == 300

@@ -5,7 +5,15 @@ import math
 
 import pytest
 import torch
-from small_models import LEVELS, on_grid, quadrature_of, rows_seen, tiny_deep, tiny_images
+from small_models import (
+    LEVELS,
+    check_draws_have_their_density,
+    on_grid,
+    quadrature_of,
+    rows_seen,
+    tiny_deep,
+    tiny_images,
+)
 from torch.nn import functional
 
 from course_lib.training import Card, Preset, load_checkpoint
@@ -74,15 +82,9 @@ def test_posterior_and_prior_are_densities_whose_draws_they_describe(flows):
     z = on_grid(step, 12.0).unsqueeze(1).expand(-1, 2, -1)
     with torch.no_grad():
         q, n = model.posterior(x), 20_000
-        for log_density, draws in (
-            (q.log_prob(z), q.rsample(n, noise())),
-            (model.log_prior(z), model.sample_prior(2 * n, noise()).unflatten(0, (n, 2))),
-        ):
-            density = log_density.exp() * step**2
-            torch.testing.assert_close(density.sum(0), torch.ones(2).double(), rtol=0, atol=1e-6)
-            for moment in (lambda z: z, lambda z: z**2, lambda z: z.prod(-1, keepdim=True)):
-                drawn, mean = moment(draws), (density.unsqueeze(-1) * moment(z)).sum(0)
-                assert ((drawn.mean(0) - mean) / (drawn.std(0) / math.sqrt(n))).abs().max() < 5
+        check_draws_have_their_density(q.rsample(n, noise()), q.log_prob(z), z, step)
+        priors = model.sample_prior(2 * n, noise()).unflatten(0, (n, 2))
+        check_draws_have_their_density(priors, model.log_prior(z), z, step)
 
 
 @of_every_likelihood

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from course_lib.checks import brief
 from course_lib.files import write_atomically
 from course_lib.resources import DATA
 from course_lib.training.cards import Card, card_from_json
@@ -169,13 +170,13 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
         model = build_model(Preset(**card.settings))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{files.card} describes a model that this course cannot build ({_brief(error)}): update the course."
+            f"{files.card} describes a model that this course cannot build ({brief(error)}): update the course."
         ) from None
     try:
         model.load_state_dict(load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ValueError(
-            f"{files.weights} does not hold the weights that its card describes ({_brief(error)}): get both anew."
+            f"{files.weights} does not hold the weights that its card describes ({brief(error)}): get both anew."
         ) from None
     return model.to(device).eval(), card
 
@@ -188,7 +189,3 @@ def _content(file: Path) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -30,8 +30,9 @@ __all__ = ["train"]
 
 # A killed training loses at most this many seconds of work.
 _SAVE_EVERY = 60.0
-# Looking at the bound makes a GPU wait, so it is done once in so many seconds.
-_LOOK_EVERY = 1.0
+# Looking at the bound makes a GPU wait, so it is done once in so many seconds; by several processes once in so many
+# steps, so that all of them find at the same one that a training has diverged.
+_LOOK_EVERY, _LOOK_TOGETHER_EVERY = 1.0, 50
 
 
 def train(
@@ -64,6 +65,7 @@ def train(
             were chosen when it began.
         started: when the minutes began, on the clock of `time.monotonic`; now unless given.
         until: when to stop, on the same clock, even if steps are left: then what there is is validated and saved.
+            For a process that trains alone.
         way: how steps are taken, see `course_lib.training.stepper`; the usual one on the device unless given.
         note: what the card is to say of that.
         on_record: called with each line of the log, in the first process.
@@ -107,7 +109,8 @@ def train(
             while not run.is_finished:
                 run.take_step()
                 bar.update()
-                if time.monotonic() - looked_at > _LOOK_EVERY:
+                since = time.monotonic() - looked_at
+                if since > _LOOK_EVERY if processes.count() == 1 else run.step % _LOOK_TOGETHER_EVERY == 0:
                     bar.set_postfix_str(run.look())
                     looked_at = time.monotonic()
                 is_over = until is not None and time.monotonic() > until

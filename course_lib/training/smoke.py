@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_lib.checks import brief
 from course_lib.training.devices import make_optimizer, wait_for
 from course_lib.training.preset import Preset
 from course_lib.training.presets import build_model
@@ -129,7 +130,7 @@ def smoke(preset: Preset, device: torch.device, ways: Sequence[Way]) -> Smoke:
             worst = int((distance / allowed).argmax())
             outcomes.append(Outcome(way, float(distance[worst]), float(allowed[worst]), step, start))
         except Exception as error:  # a compiler raises whatever it likes
-            outcomes.append(Outcome(way, error=" ".join(f"{type(error).__name__}: {error}".split())[:200]))
+            outcomes.append(Outcome(way, error=f"{type(error).__name__}: {brief(error)}"))
             if way == "plain":  # nothing to hold the others against
                 break
     return Smoke(preset.name, tuple(outcomes))

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from course_lib.checks import one_of
+from course_lib.checks import brief, one_of
 from course_lib.training import processes
 from course_lib.training.devices import compile_parts
 from course_lib.training.preset import Preset
@@ -147,7 +147,7 @@ class Stepper:
         except Exception as error:  # what cannot be recorded says so in many ways
             # Nothing has been computed, so the training can go on without. The end of a recording that failed fails,
             # too, and hides why.
-            why = " ".join(str(error.__context__ or error).split())[:200]
+            why = brief(error.__context__ or error)
             self._records, self.trouble = False, f"steps cannot be recorded ({why})"
             self.way = "plain" if self.way == "captured" else self.way
 
