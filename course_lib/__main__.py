@@ -88,7 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", metavar="CHECKPOINT", help="NAME.safetensors, or the name of one of the course's"
     )
     evaluate.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    evaluate.add_argument("--n-samples", type=int, default=5_000, help="draws of z for each image (default: 5000)")
+    evaluate.add_argument(
+        "--proposal",
+        default="encoder",
+        help="where z is drawn: from the encoder, or adapted, from a Gaussian fitted to each image (default: encoder)",
+    )
+    evaluate.add_argument(
+        "--n-samples", type=int, help="draws of z for each image (default: 5000 from the encoder, 2000 from a fit)"
+    )
     evaluate.add_argument("--n-images", type=int, help="only the first so many images (default: all)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     evaluate.add_argument(
@@ -241,6 +248,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         card, found, evidence = evaluate_checkpoint(
             options.checkpoint,
             split=options.split,
+            proposal=options.proposal,
             n_samples=options.n_samples,
             n_images=options.n_images,
             seed=options.seed,

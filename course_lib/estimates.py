@@ -21,17 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from course_lib.checks import fraction
-from course_lib.weights import PARETO_K_LIMIT, effective_sample_size, log_mean_exp, pareto_k, tail_length
+from course_lib.weights import effective_sample_size, log_mean_exp, pareto_k, pareto_k_limit, tail_length
 
 __all__ = [
     "COMPARISON_MIME",
-    "PARETO_K_LIMIT",
     "Comparison",
     "Estimate",
     "RunningEstimate",
     "effective_sample_size",
     "log_mean_exp",
     "pareto_k",
+    "pareto_k_limit",
     "tail_length",
     "value_with_error",
 ]
@@ -170,8 +170,8 @@ class Estimate:
                 )
             if self.n_hits and self.value == 0:
                 found.append("the mean is below the smallest float: keep the log-weights and use log_mean_exp")
-        if self.pareto_k > PARETO_K_LIMIT:
-            found.append(f"k-hat {self.pareto_k:.2f} is above {PARETO_K_LIMIT}: the error is not to be trusted")
+        if self.pareto_k > (limit := pareto_k_limit(self.n)):
+            found.append(f"k-hat {self.pareto_k:.2f} is above {limit:.2f}: the error is not to be trusted")
         return tuple(found)
 
     @property

@@ -12,13 +12,12 @@ from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-__all__ = ["PARETO_K_LIMIT", "effective_sample_size", "log_mean_exp", "pareto_k", "tail_length"]
+from course_lib.checks import whole_number
+
+__all__ = ["effective_sample_size", "log_mean_exp", "pareto_k", "pareto_k_limit", "tail_length"]
 
 Floats = NDArray[np.float64]
 
-#: Above this tail index the standard error itself is not to be trusted. With fewer than some 2,000 draws that begins
-#: earlier, at 1 - 1 / log10(n) ([Vehtari2024], section 3).
-PARETO_K_LIMIT = 0.7
 # Weights in the tail that k-hat is fitted to, at most: the fit's memory grows with the power 3/2 of their number.
 _LONGEST_TAIL = 10_000
 
@@ -86,7 +85,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
 
     A generalized Pareto distribution with shape k is fitted to the largest ``3 sqrt(n)`` weights, at most 10,000
     and at most a fifth of those that are not zero. Moments of order 1/k and above do not exist: from k = 1/2 on
-    the variance is infinite, and above 0.7 an estimate is not to be trusted at practical sample sizes.
+    the variance is infinite. See `pareto_k_limit` for when an estimate is not to be trusted.
 
     Args:
         log_w: log-weights in nats, ``[m]``, *not* negated; at least the ``15 sqrt(n)`` largest.
@@ -117,6 +116,21 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
         return math.inf  # nothing but the very largest is left to fit
     # The library fits the largest fifth of what it is given when told that the draws are this inefficient.
     return float(array_stats.pareto_khat(w[None], r_eff=1e-9, tail="right"))
+
+
+def pareto_k_limit(n: int) -> float:
+    """The largest tail index with which the standard error of ``n`` draws is to be trusted.
+
+    0.7 from 2,155 draws on, and less for fewer, with which it takes a lighter tail for an error to be what it says:
+    0.67 for 1,000 and 0.5 for 100. With so few that no tail is light enough, 10 or fewer, it is zero.
+
+    Raises:
+        ValueError: ``n`` is no whole number of at least 1.
+
+    Source: [Vehtari2024], section 3.
+    """
+    n = whole_number("the number of draws", n)
+    return max(0.0, min(1 - 1 / math.log10(n), 0.7)) if n > 1 else 0.0
 
 
 def tail_length(n: int) -> int:

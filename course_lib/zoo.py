@@ -33,7 +33,8 @@ from course_lib.training.presets import flops_per_image, preset_named
 from course_lib.training.smoke import Smoke, smoke, ways_for
 from course_lib.training.stepper import Way
 from course_lib.vae import LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision, images_per_block
+from course_lib.vae.blocks import images_per_block
+from course_lib.vae.evidence import Precision
 
 __all__ = ["ZOO", "Entry", "run_zoo"]
 

@@ -8,7 +8,6 @@ import torch
 from tiny_trainings import LEVELS, tiny
 
 from course_lib import datasets
-from course_lib.estimates import PARETO_K_LIMIT
 from course_lib.training import build_model, evaluation, processes, states
 from course_lib.training.cards import Card
 from course_lib.training.checkpoints import load_checkpoint, save_checkpoint
@@ -86,7 +85,7 @@ def test_an_evaluation_says_what_it_is_of(tmp_path):
     assert log_likelihood_.bits_per_dim == pytest.approx(-log_likelihood_.value / math.log(2) / 64)
     assert log_likelihood_.std_error_over_images == pytest.approx(float(evidence.per_image.std() / math.sqrt(30)))
     assert log_likelihood_.share_of_high_pareto_k == pytest.approx(
-        float((evidence.pareto_k > PARETO_K_LIMIT).double().mean())
+        float((evidence.pareto_k > evidence.pareto_k_limit).double().mean())
     )
     assert found.precision == "float32"
     assert found.seconds >= 0

@@ -22,7 +22,8 @@ from small_models import (
 
 from course_lib.estimates import Estimate, effective_sample_size, log_mean_exp, pareto_k, tail_length
 from course_lib.vae import VAE, Evidence, LinearGaussianVAE, evidence, log_likelihood
-from course_lib.vae.evidence import RunningEvidence, images_per_block
+from course_lib.vae.blocks import images_per_block
+from course_lib.vae.evidence import RunningEvidence
 from course_lib.vae.noise import Purpose, keyed
 from course_lib.vae.proposals import defensive_mixture, encoder, prior, student_t, widened
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
-from course_lib.estimates import PARETO_K_LIMIT, Estimate
+from course_lib.estimates import Estimate, pareto_k_limit
 from course_lib.figures.style import (
     BLACK,
     BLUE,
@@ -157,10 +157,11 @@ def variances_and_k_hats(
     left.set(xlabel="relative variance a run reports", ylabel=f"runs out of {len(estimates)}")
     set_title(left, titles[0])
     right.hist([estimate.pareto_k for estimate in estimates], bins=30, color=BLUE, alpha=0.6)
-    right.axvline(PARETO_K_LIMIT, color=ORANGE, lw=2)
+    limit = pareto_k_limit(estimates[0].n)
+    right.axvline(limit, color=ORANGE, lw=2)
     right.annotate(
         "warns from here on",
-        (PARETO_K_LIMIT, 0.95),
+        (limit, 0.95),
         xycoords=("data", "axes fraction"),
         ha="right",
         va="top",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 from torch import Tensor
 
-from course_lib.estimates import PARETO_K_LIMIT, Estimate, log_mean_exp, value_with_error
+from course_lib.estimates import Estimate, log_mean_exp, value_with_error
 from course_lib.figures.style import (
     BLACK,
     BLUE,
@@ -142,14 +142,15 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
     """The k-hat of each image's weights against the standard error that they report."""
     k, error = numbers(evidence.pareto_k), numbers(evidence.std_error)
     known = ~np.isnan(k)
-    bad = k > PARETO_K_LIMIT
+    limit = evidence.pareto_k_limit
+    bad = k > limit
     finite = k[np.isfinite(k)].tolist()
     high = max([1.0, *finite]) + 0.1
     fig, ax = new_figure(7.5, 3.6)
-    ax.axhspan(PARETO_K_LIMIT, high, color=GREY, alpha=0.15, lw=0)
-    ax.axhline(PARETO_K_LIMIT, color=BLACK, ls="--", lw=1)
+    ax.axhspan(limit, high, color=GREY, alpha=0.15, lw=0)
+    ax.axhline(limit, color=BLACK, ls="--", lw=1)
     ax.annotate(
-        "error not to be trusted", (0.99, PARETO_K_LIMIT), (0, 4), xycoords=("axes fraction", "data"),
+        "error not to be trusted", (0.99, limit), (0, 4), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", fontsize=9,
     )  # fmt: skip
     for those, marker, colour in ((known & ~bad, "o", BLUE), (bad, "^", ORANGE)):
@@ -161,7 +162,7 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
     ax.minorticks_off()
     ax.set(xlabel="standard error of log p(x) (nats)", ylabel="k-hat", ylim=(min([0.4, *finite]) - 0.1, high))
     n_bad, n_known = int(bad.sum()), int(known.sum())
-    set_title(ax, f"k-hat is above {PARETO_K_LIMIT} for {n_bad} of {n_known} images ({n_bad / max(n_known, 1):.0%})")
+    set_title(ax, f"k-hat is above {limit:.2f} for {n_bad} of {n_known} images ({n_bad / max(n_known, 1):.0%})")
     return fig
 
 
@@ -180,7 +181,7 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
         middle.plot(share, np.full(len(share), y), "|", color=GREY, alpha=0.6, ms=9)
         middle.plot(np.median(share), y, "D", color=BLUE, ms=6)
         k = numbers(found.pareto_k)
-        n_bad, n_known = int((k > PARETO_K_LIMIT).sum()), int((~np.isnan(k)).sum())
+        n_bad, n_known = int((k > found.pareto_k_limit).sum()), int((~np.isnan(k)).sum())
         right.barh(y, n_bad / max(n_known, 1), 0.6, color=ORANGE, hatch=HATCHES[1], edgecolor="white")
         right.annotate(
             f"{n_bad} of {n_known}", (n_bad / max(n_known, 1), y), (4, 0), textcoords="offset points", va="center",
@@ -195,7 +196,7 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     set_title(middle, "Effective share of the draws")
     right.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], xlabel="share of images")
     right.xaxis.set_major_formatter(PercentFormatter(1))
-    set_title(right, f"k-hat above {PARETO_K_LIMIT}")
+    set_title(right, f"k-hat above {base.pareto_k_limit:.2f}")
     return fig
 
 

@@ -15,7 +15,7 @@ from course_lib.training.devices import wait_for
 from course_lib.training.preset import Preset
 from course_lib.training.run import Run
 from course_lib.training.states import load_state, save_state, tensors_of
-from course_lib.vae.evidence import images_per_block
+from course_lib.vae.blocks import images_per_block
 
 __all__ = ["Pace", "chosen_before", "fit_to_minutes", "measure"]
 

@@ -17,7 +17,7 @@ from course_lib.checks import real_number, whole_number
 
 __all__ = ["CARD_VERSION", "Card", "Evaluation", "LogLikelihood", "Metric", "SplitMetrics", "card_from_json"]
 
-CARD_VERSION = 2
+CARD_VERSION = 3
 
 _Part = TypeVar("_Part")
 _Evaluation = TypeVar("_Evaluation", bound="Evaluation")
@@ -52,7 +52,7 @@ class LogLikelihood(Metric):
 
     Attributes:
         bits_per_dim: -log2 p(x) for each number in an image.
-        share_of_high_pareto_k: of the images, those whose k-hat is above `course_lib.estimates.PARETO_K_LIMIT`.
+        share_of_high_pareto_k: of the images, those whose k-hat is above `course_lib.estimates.pareto_k_limit`.
     """
 
     bits_per_dim: float | None = None
@@ -65,6 +65,9 @@ class Evaluation:
 
     Attributes:
         log_likelihood: the estimate of log p(x).
+        proposal: where z was drawn: see `course_lib.training.evaluation.PROPOSALS`.
+        decoder_passes: passes through the decoder for each image, on average, those that fitted the proposal included.
+        failed_fits: images whose fit failed, so that they were left with the encoder.
         elbo: the ELBO from the same draws.
         binarization_seed: of the images; None where they are not binarized.
         precision: of the decoder's matrix products.
@@ -72,6 +75,9 @@ class Evaluation:
     """
 
     log_likelihood: LogLikelihood
+    proposal: str = "encoder"
+    decoder_passes: float | None = None
+    failed_fits: int | None = None
     elbo: Metric | None = None
     binarization_seed: int | None = None
     precision: str | None = None
@@ -79,13 +85,20 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check(self, "binarization_seed", _from_zero)
-        _check(self, "precision", _text)
+        for name in ("precision", "proposal"):
+            _check(self, name, _text)
+        _check(self, "decoder_passes", _number)
+        _check(self, "failed_fits", _from_zero)
         _check(self, "seconds", _number)
 
     @property
     def size(self) -> tuple[int, int]:
         """Images, and draws of z for each."""
         return self.log_likelihood.n_images or 0, self.log_likelihood.n_samples
+
+    def replaces(self, other: Evaluation) -> bool:
+        """Whether it is of as many images, with as many draws from the same proposal."""
+        return (self.size, self.proposal) == (other.size, other.proposal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +120,10 @@ class SplitMetrics(Evaluation):
         """Evaluations of one split, of which there is one at least."""
         front, *others = sorted(evaluations, key=lambda one: one.size, reverse=True)
         return cls(**_fields_of(front), others=tuple(others))
+
+    def by(self, proposal: str) -> Evaluation | None:
+        """The largest evaluation with draws from that proposal, if there is one."""
+        return next((one for one in self.all if one.proposal == proposal), None)
 
     @property
     def all(self) -> list[Evaluation]:
@@ -174,14 +191,14 @@ class Card:
         return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
     def with_evaluation(self, split: str, found: Evaluation) -> Card:
-        """This card with a new evaluation of a split, which replaces one of as many images and samples."""
+        """This card with a new evaluation of a split, in the place of one that it replaces."""
         before = self.metrics.get(split)
-        kept = [one for one in before.all if one.size != found.size] if before else []
+        kept = [one for one in before.all if not found.replaces(one)] if before else []
         return dataclasses.replace(self, metrics={**self.metrics, split: SplitMetrics.of([found, *kept])})
 
 
 def card_from_json(content: bytes, source: str) -> Card:
-    """The card that a file holds, of this version or the one before.
+    """The card that a file holds, of this version or one before.
 
     Args:
         content: of the file.

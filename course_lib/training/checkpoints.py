@@ -92,9 +92,9 @@ class CheckpointFiles:
         """The folder of a log for TensorBoard."""
         return self._with(".tensorboard")
 
-    def evaluation(self, split: str, n_samples: int) -> Path:
+    def evaluation(self, split: str, proposal: str, n_samples: int) -> Path:
         """What an interrupted evaluation goes on from; each process adds the number of its first image."""
-        return self._with(f".{split}-{n_samples}.evaluation")
+        return self._with(f".{split}-{proposal}-{n_samples}.evaluation")
 
     def _with(self, suffix: str) -> Path:
         return self.folder / f"{self.name}{suffix}"

@@ -16,18 +16,22 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib import datasets
-from course_lib.checks import whole_number
-from course_lib.estimates import PARETO_K_LIMIT
+from course_lib.checks import one_of, whole_number
 from course_lib.training import processes
 from course_lib.training.cards import Card, Evaluation, LogLikelihood, Metric
 from course_lib.training.checkpoints import CheckpointFiles, load_checkpoint, read_card, save_card
 from course_lib.training.devices import choose_device
 from course_lib.training.states import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
-from course_lib.vae.evidence import Precision, RunningEvidence, images_per_block
+from course_lib.vae.blocks import images_per_block
+from course_lib.vae.evidence import Precision, RunningEvidence, images_at_once
+from course_lib.vae.proposals import Proposal, adapted, encoder, is_fitted
 
-__all__ = ["Kept", "evaluate", "evaluate_checkpoint", "images_for"]
+__all__ = ["PROPOSALS", "Kept", "evaluate", "evaluate_checkpoint", "images_for"]
 
+# What a split can be evaluated with, and the draws of z for each image unless another number is given. They are what
+# papers report, and what brings a fitted proposal's cost, with its fit, near that.
+PROPOSALS: dict[str, tuple[Proposal, int]] = {"encoder": (encoder, 5_000), "adapted": (adapted, 2_000)}
 # A killed evaluation loses at most this many seconds of work.
 _SAVE_EVERY = 60.0
 
@@ -58,7 +62,8 @@ def evaluate_checkpoint(
     checkpoint: str | Path,
     *,
     split: str = "test",
-    n_samples: int = 5_000,
+    proposal: str = "encoder",
+    n_samples: int | None = None,
     n_images: int | None = None,
     seed: int = 0,
     precision: Precision = "float32",
@@ -72,7 +77,8 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: see `load_checkpoint`.
-        split: see `evaluate`, also for the next four.
+        split: see `evaluate`, also for the next five.
+        proposal: where z is drawn.
         n_samples: draws of z for each image.
         n_images: only the first so many images.
         seed: of the draws of z.
@@ -90,13 +96,15 @@ def evaluate_checkpoint(
         OSError: the data cannot be had, or the card not be written; then what is finished stays kept.
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """
+    n_samples = _n_samples(proposal, n_samples)
     files = CheckpointFiles.of(checkpoint)
     model, card = load_checkpoint(checkpoint, choose_device(device))
-    keep = Kept(files.evaluation(split, n_samples))
+    keep = Kept(files.evaluation(split, proposal, n_samples))
     evidence = evaluate(
         model,
         card.settings["data"],
         split=split,
+        proposal=proposal,
         n_samples=n_samples,
         n_images=n_images,
         seed=seed,
@@ -104,7 +112,7 @@ def evaluate_checkpoint(
         progress=progress,
         keep=keep,
     )
-    found = _found(model, evidence, precision, keep.seconds)
+    found = _found(model, evidence, proposal, precision, keep.seconds)
     if processes.is_first():
         if save:
             # Of the card as it is by now: another evaluation may have been saved in the meantime.
@@ -120,7 +128,8 @@ def evaluate(
     data: str,
     *,
     split: str = "test",
-    n_samples: int = 5_000,
+    proposal: str = "encoder",
+    n_samples: int | None = None,
     n_images: int | None = None,
     seed: int = 0,
     precision: Precision = "float32",
@@ -135,7 +144,8 @@ def evaluate(
         model: on the device that is to do the work.
         data: the data set's name.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        n_samples: draws of z for each image.
+        proposal: where z is drawn: ``"encoder"``, or ``"adapted"``, fitted to each image.
+        n_samples: draws of z for each image; unless given, 5,000 from the encoder and 2,000 from a fitted proposal.
         n_images: only the first so many images.
         seed: of the draws of z.
         precision: see `log_likelihood`.
@@ -146,22 +156,20 @@ def evaluate(
         The evidence of ``n_images`` images, in the data set's order.
 
     Raises:
-        ValueError: an unknown data set or split, more images than there are or fewer than processes, fewer than 2
+        ValueError: an unknown data set, split or proposal, more images than there are or fewer than processes, fewer than 2
             samples, a negative seed, an unknown precision, images of another size than the model's, or what was kept
             is damaged or of another version of the course.
         OSError: the data cannot be had.
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """
+    n_samples = _n_samples(proposal, n_samples)
     images = images_for(model, datasets.load(data), split)
-    n_samples, n_images = (
-        whole_number("the number of samples", n_samples),
-        len(images) if n_images is None else n_images,
-    )
+    n_images = len(images) if n_images is None else n_images
     least = processes.count()
     if not least <= n_images <= len(images):
         raise ValueError(f"n_images must be between {least:,} and {len(images):,}; got {n_images:,}.")
     mine = processes.my_part(n_images)
-    part = _Part(model, images[mine], mine.start, n_samples, seed, precision, keep)
+    part = _Part(model, images[mine], mine.start, proposal, n_samples, seed, precision, keep)
     silent = None if progress and processes.is_first() else True
     try:
         with tqdm(total=len(part.images), initial=part.found.n_done, unit=" images", disable=silent) as bar:
@@ -180,6 +188,7 @@ class _Part:
         model: LatentVariableModel,
         images: Tensor,
         first: int,
+        proposal: str,
         n_samples: int,
         seed: int,
         precision: Precision,
@@ -187,14 +196,17 @@ class _Part:
     ) -> None:
         self.model, self.images, self.first = model, images, first
         self.n_samples, self.seed, self.precision = n_samples, seed, precision
+        self.proposal, _ = PROPOSALS[proposal]
         # Several times what the model takes at once, so that starting and stopping cost nothing.
         self.at_once = 10 * images_per_block(model, n_samples)
+        if is_fitted(self.proposal):
+            self.at_once = images_at_once(model, n_samples, self.proposal)
         self.keep, self.saved_at = keep, time.monotonic()
         self.found = RunningEvidence(len(images), n_samples, model.data_dim)
         if keep is not None:
             self.file = keep.part(first)
             # Of other weights, images, draws or roundings it would not fit to the rest.
-            self.key = [_sha256([*model.state_dict().values(), images]), first, n_samples, seed, precision]
+            self.key = [_sha256([*model.state_dict().values(), images]), first, proposal, n_samples, seed, precision]
             if self.file.is_file():
                 self._restore(keep)
 
@@ -209,6 +221,7 @@ class _Part:
                 some,
                 self.n_samples,
                 self.seed,
+                proposal=self.proposal,
                 precision=self.precision,
                 first_image=self.first + n_done,
                 progress=False,
@@ -271,21 +284,30 @@ def images_for(model: LatentVariableModel, data: datasets.Dataset, split: str) -
     return images
 
 
-def _found(model: LatentVariableModel, evidence: Evidence, precision: Precision, seconds: float) -> Evaluation:
+def _n_samples(proposal: str, n_samples: int | None) -> int:
+    _, usual = PROPOSALS[one_of("proposal", proposal, PROPOSALS)]
+    return usual if n_samples is None else whole_number("the number of samples", n_samples)
+
+
+def _found(
+    model: LatentVariableModel, evidence: Evidence, proposal: str, precision: Precision, seconds: float
+) -> Evaluation:
     """What a card says of an evaluation, with the standard errors that the sampling of z leaves."""
     (elbo, elbo_error), mean = evidence.mean_elbo, evidence.mean
-    known_k = evidence.pareto_k[~evidence.pareto_k.isnan()]
     sizes = {"n_samples": evidence.n_samples, "n_images": len(evidence.per_image)}
     log_likelihood = LogLikelihood(
         value=mean.value,
         std_error=mean.std_error,
         std_error_over_images=_known(evidence.std_error_over_images),
         bits_per_dim=evidence.bits_per_dim,
-        share_of_high_pareto_k=_known(float((known_k > PARETO_K_LIMIT).double().mean())),
+        share_of_high_pareto_k=_known(evidence.share_of_high_pareto_k),
         **sizes,
     )
     return Evaluation(
         log_likelihood=log_likelihood,
+        proposal=proposal,
+        decoder_passes=evidence.decoder_passes,
+        failed_fits=int(evidence.fit_failed.sum()),
         elbo=Metric(value=elbo, std_error=elbo_error, **sizes),
         binarization_seed=datasets.BINARIZATION_SEED if model.levels == 2 else None,
         precision=precision,

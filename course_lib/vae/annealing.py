@@ -5,7 +5,7 @@ the posterior, through densities in between,
 
 .. math:: \log f_\beta(z) = (1 - \beta) \log s(z) + \beta \log p(x, z), \quad 0 = \beta_0 < \dots < \beta_T = 1
 
-where the start s is the prior or q(z|x). A chain draws :math:`z_0 \sim s`, and moves by Hamiltonian dynamics in a way
+where the start s is the prior, q(z|x), or a Gaussian fitted to the image. A chain draws :math:`z_0 \sim s`, and moves by Hamiltonian dynamics in a way
 that leaves each density in turn as it is. Its weight has the expectation p(x), however few the steps:
 
 .. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1}) \, [\log p(x, z_{t-1}) - \log s(z_{t-1})]
@@ -28,11 +28,13 @@ from torch import Tensor
 
 from course_lib.estimates import value_with_error
 from course_lib.vae.annealing_settings import Annealing, check_settings
-from course_lib.vae.evidence import Evidence, draws_per_block, patient_bar, to_float64
+from course_lib.vae.adapted import passes_and_failures
+from course_lib.vae.blocks import PASSES_WITH_GRADIENT, draws_per_block, to_float64
+from course_lib.vae.evidence import Evidence, patient_bar
 from course_lib.vae.hamiltonian import Kernel, Path, State, noise_of_moves
 from course_lib.vae.models import LatentVariableModel, check_model, refuse_log_weights
 from course_lib.vae.noise import Purpose, image_numbers, keyed
-from course_lib.vae.tuning import PILOT_CHAIN_MOVES, tuned_step_sizes
+from course_lib.vae.tuning import PILOT_CHAIN_MOVES, PILOT_CHAINS, tuned_step_sizes
 
 __all__ = ["AnnealedEvidence", "annealed_importance_sampling"]
 
@@ -56,6 +58,13 @@ class AnnealedEvidence(Evidence):
     acceptance_rate: Tensor
     step_size: Tensor
     settings: Annealing
+
+    @property
+    def decoder_passes(self) -> float:
+        """Passes through the decoder for each image, on average: those of the fit, the pilot run and the chains."""
+        moves = PILOT_CHAIN_MOVES + self.n_samples * (self.n_steps - 1)
+        points = PILOT_CHAINS + self.n_samples + self.settings.n_leapfrog * moves
+        return float(self.fit_passes.mean()) + PASSES_WITH_GRADIENT * points
 
     @property
     def n_steps(self) -> int:
@@ -121,8 +130,9 @@ def annealed_evidence(model: LatentVariableModel, found: Chains, settings: Annea
     reduced = Evidence.from_log_weights(found.log_weights, model.data_dim)
     if not bool(reduced.per_image.isfinite().all()):
         refuse_log_weights(model)
+    fit = {"fit_passes": found.fit_passes, "fit_failed": found.fit_failed}
     return AnnealedEvidence(
-        **reduced.tensors(),
+        **reduced.tensors() | fit,
         n_samples=reduced.n_samples,
         data_dim=reduced.data_dim,
         log_weights=found.log_weights,
@@ -133,11 +143,17 @@ def annealed_evidence(model: LatentVariableModel, found: Chains, settings: Annea
 
 
 class Chains(NamedTuple):
-    """Log-weights ``[n_chains, batch]``, mean probability of acceptance ``[batch]``, step sizes ``[moves, batch]``."""
+    """Log-weights ``[n_chains, batch]``, mean probability of acceptance ``[batch]``, step sizes ``[moves, batch]``.
+
+    And of the fit that they start from, where there is one: its passes through the decoder, and 1 where it failed,
+    ``[batch]``.
+    """
 
     log_weights: Tensor
     acceptance_rate: Tensor
     step_size: Tensor
+    fit_passes: Tensor
+    fit_failed: Tensor
 
 
 @torch.no_grad()
@@ -161,16 +177,16 @@ def chains(
     with patient_bar(len(x) * per_image, " moves", progress) as bar:
         for start in range(0, len(x), block):
             images, their_numbers = x[start : start + block], numbers[start : start + block]
-            there, pilot, back = (
+            there, pilot, back, fitting = (
                 [keyed(x.device, purpose, settings.seed, number) for number in their_numbers]
-                for purpose in (Purpose.ANNEALING, Purpose.TUNING, Purpose.ANNEALING_BACK)
+                for purpose in (Purpose.ANNEALING, Purpose.TUNING, Purpose.ANNEALING_BACK, Purpose.FIT)
             )
-            path = Path(model, images, settings.start)
+            path = Path(model, images, settings.start, fitting)
             kernel = Kernel(path, settings.n_leapfrog, settings.momentum_refreshment)
             steps = tuned_step_sizes(kernel, settings, pilot, their_numbers, bar.update)
             found = [_walk(kernel, path.draw(k, there), betas, steps, there, bar.update)]
             if posterior_draws is not None:
-                z = posterior_draws[start : start + block].expand(k, -1, -1)
+                z = path.coordinates(posterior_draws[None, start : start + block]).expand(k, -1, -1)
                 found.append(_walk(kernel, z, betas[::-1], steps.flip(0), back, bar.update))
             blocks.append(found)
     return [
@@ -197,4 +213,5 @@ def _walk(
         log_w += (next_beta - beta) * to_float64(state.point.log_ratio)
         acceptance += probability.mean(0)
         advance(probability.numel())
-    return Chains(log_w, acceptance / (len(betas) - 2) if len(betas) > 2 else acceptance * math.nan, step_sizes)
+    acceptance = acceptance / (len(betas) - 2) if len(betas) > 2 else acceptance * math.nan
+    return Chains(log_w, acceptance, step_sizes, *passes_and_failures(kernel.path.fit, len(acceptance)))

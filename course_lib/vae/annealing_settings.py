@@ -26,7 +26,9 @@ class Annealing:
             importance sampling.
         n_chains: for each image; from 2, without which there is no error, to 100,000.
         seed: of the draws, at least 0.
-        start: where chains begin: ``"prior"``, or ``"encoder"`` for q(z|x). Chains that walk back end there.
+        start: where chains begin: ``"prior"``, ``"encoder"`` for q(z|x), or ``"adapted"`` for a Gaussian fitted to each
+            image (`course_lib.vae.adapted`), from which dozens of steps do for what takes thousands from the others.
+            Chains that walk back end there.
         schedule: how beta goes from 0 to 1: ``"sigmoid"``, slowly at both ends, or ``"linear"``.
         n_leapfrog: leapfrog steps in a move, each of which takes one gradient; at most 1,000. For the same number of
             gradients, many short moves beat few long ones, which waste more when rejected and can come back to where
@@ -59,7 +61,7 @@ class Annealing:
         if self.n_chains < 2:
             raise ValueError("an error needs at least 2 chains; got n_chains = 1.")
         object.__setattr__(self, "seed", whole_number("seed", self.seed, least=0))
-        one_of("start", self.start, ("prior", "encoder"))
+        one_of("start", self.start, ("prior", "encoder", "adapted"))
         one_of("schedule", self.schedule, ("sigmoid", "linear"))
         if self.step_size is not None:
             positive_number("step_size, unless it is None,", self.step_size)

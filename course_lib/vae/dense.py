@@ -113,8 +113,25 @@ class _TwoLayerPosterior:
         return z, self.log_prob(z)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        z1, z2 = z.split([self._z1.mean.shape[-1], z.shape[-1] - self._z1.mean.shape[-1]], dim=-1)
+        z1, z2 = self._split(z)
         return self._z1.log_prob(z1) + self._z2(z1).log_prob(z2)
+
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        noise1, noise2 = self._split(noise)
+        z1, log_determinant1 = self._z1.from_noise(noise1)
+        z2, log_determinant2 = self._z2(z1).from_noise(noise2)
+        return torch.cat([z1, z2], dim=-1), log_determinant1 + log_determinant2
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        z1, z2 = self._split(z)
+        noise1, log_determinant1 = self._z1.to_noise(z1)
+        noise2, log_determinant2 = self._z2(z1).to_noise(z2)
+        return torch.cat([noise1, noise2], dim=-1), log_determinant1 + log_determinant2
+
+    def _split(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """What belongs to z1 and what to z2, of ``[..., latent_dim]``."""
+        dim1 = self._z1.mean.shape[-1]
+        return both[..., :dim1], both[..., dim1:]
 
     def detached(self) -> _TwoLayerPosterior:
         frozen = {name: parameter.detach() for name, parameter in self._parameters.items()}

@@ -74,6 +74,14 @@ class DiagonalGaussian:
         noise = (z - self.mean) / self.std
         return standard_normal_log_prob(noise) - self.std.log().sum(-1)
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `course_lib.vae.models.NoiseMap`."""
+        return self.mean + self.std * noise, self.std.log().sum(-1).expand(noise.shape[:-1])
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See `course_lib.vae.models.NoiseMap`."""
+        return (z - self.mean) / self.std, self.std.log().sum(-1).expand(z.shape[:-1])
+
     def detached(self) -> DiagonalGaussian:
         """The same distribution, through whose parameters no gradient flows."""
         return DiagonalGaussian(self.mean.detach(), self.std.detach())

@@ -18,27 +18,36 @@ from torch import Tensor
 from tqdm import tqdm
 
 from course_lib.checks import one_of, whole_number
-from course_lib.estimates import PARETO_K_LIMIT, Estimate, pareto_k, tail_length, value_with_error
+from course_lib.estimates import Estimate, pareto_k, pareto_k_limit, tail_length, value_with_error
+from course_lib.vae.blocks import SAMPLES_AT_ONCE, draws_per_block, images_per_block, to_float64
 from course_lib.vae.models import LatentVariableModel, check_model, checked_n_samples, refuse_log_weights
 from course_lib.vae.noise import Purpose, image_numbers, keyed
-from course_lib.vae.proposals import Proposal, drawn, encoder, proposed
+from course_lib.vae.adapted import AdaptedGaussian, passes_and_failures
+from course_lib.vae.proposals import Proposal, ProposalDistribution, drawn, encoder, fit_of, is_fitted, proposed
 
-__all__ = ["Evidence", "Precision", "RunningEvidence", "images_per_block", "log_likelihood"]
+__all__ = ["Evidence", "Precision", "RunningEvidence", "log_likelihood"]
 
 Precision = Literal["float32", "bfloat16"]
 
-# The draws of an image must not depend on memory or device, so they come in pieces of this size everywhere.
-_SAMPLES_AT_ONCE = 1_000
-# Numbers that a decoder has in use at once: what stays near a processor's cache, and what most GPUs have room for.
-_NUMBERS_ON_CPU, _NUMBERS_ELSEWHERE = 3_200_000, 200_000_000
-# For a gradient every layer keeps its values: up to eight times as many, counted for the course's checkpoints.
-_KEPT_FOR_A_GRADIENT = 8
 # Of one image, on one core, 784-200-200-50 takes a quarter of an hour for so many, and a small ResNet half a day.
 _MOST_SAMPLES = 10**8
 # A progress bar appears when a run takes longer than this.
 _PATIENCE_SECONDS = 2.0
+# Images whose fit failed are named up to so many.
+_NAMED = 10
+# Proposals that are fitted are fitted to so many images together, or more.
+_FITTED_TOGETHER = 16
 # The fields of `Evidence` whose last axis is the image.
-_PER_IMAGE = ("per_image", "std_error", "elbo", "elbo_std_error", "ess", "largest_log_weights")
+_PER_IMAGE = (
+    "per_image",
+    "std_error",
+    "elbo",
+    "elbo_std_error",
+    "ess",
+    "largest_log_weights",
+    "fit_passes",
+    "fit_failed",
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class Evidence:
         elbo_std_error: its standard errors, ``[batch]``.
         ess: effective sample sizes, ``[batch]``.
         largest_log_weights: what k-hat looks at, ``[m, batch]``.
+        fit_passes: passes through the decoder that fitting the proposal to each image took, ``[batch]``.
+        fit_failed: 1 for images whose fit failed, so that they were left with the encoder's q(z|x), ``[batch]``.
         n_samples: draws of z for each image.
         data_dim: numbers in an image.
 
@@ -66,14 +77,32 @@ class Evidence:
     elbo_std_error: Tensor
     ess: Tensor
     largest_log_weights: Tensor
+    fit_passes: Tensor
+    fit_failed: Tensor
     n_samples: int
     data_dim: int
 
     @cached_property
     def pareto_k(self) -> Tensor:
-        """Tail index of each image's weights, ``[batch]``: above 0.7 its error is not to be trusted."""
+        """Tail index of each image's weights, ``[batch]``: above `pareto_k_limit` its error is not to be trusted."""
         logs = self.largest_log_weights.T.numpy()
         return torch.tensor([pareto_k(log_w, self.n_samples) for log_w in logs], dtype=torch.float64)
+
+    @property
+    def pareto_k_limit(self) -> float:
+        """The largest k-hat with which an image's error is to be trusted, for so many draws."""
+        return pareto_k_limit(self.n_samples)
+
+    @property
+    def share_of_high_pareto_k(self) -> float:
+        """Of the images whose k-hat is known, those with one above the limit; ``nan`` if there are none."""
+        known_k = self.pareto_k[~self.pareto_k.isnan()]
+        return float((known_k > self.pareto_k_limit).double().mean())
+
+    @property
+    def decoder_passes(self) -> float:
+        """Passes through the decoder for each image, on average: those of the fit, and one for each draw."""
+        return float(self.fit_passes.mean()) + self.n_samples
 
     @cached_property
     def mean(self) -> Estimate:
@@ -112,12 +141,19 @@ class Evidence:
         return -float(self.per_image.mean()) / (self.data_dim * math.log(2))
 
     def __str__(self) -> str:
-        n_bad = int((self.pareto_k > PARETO_K_LIMIT).sum())
+        n_bad = int((self.pareto_k > self.pareto_k_limit).sum())
         mean = value_with_error(self.mean.value, self.mean.std_error)
-        return (
+        text = (
             f"log p(x) = {mean} nats ({self.bits_per_dim:.3f} bits per dimension), mean of {len(self.per_image):,} "
-            f"images with {self.n_samples:,} samples each; k-hat above {PARETO_K_LIMIT} for {n_bad:,} of them"
+            f"images with {self.n_samples:,} samples each; k-hat above {self.pareto_k_limit:.2f} for {n_bad:,} of them"
         )
+        if bool(self.fit_passes.any()):
+            text += f"; {self.decoder_passes:,.0f} passes through the decoder an image, fit included"
+        failed = [f"{number:,}" for number in self.fit_failed.nonzero()[:, 0].tolist()]
+        if failed:
+            named = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
+            text += f"; the fit failed for {len(failed):,} of them, which were left with the encoder: {named}"
+        return text
 
     __repr__ = __str__
 
@@ -134,7 +170,7 @@ class Evidence:
         n_samples, batch = log_w.shape
         weights = _RunningWeights(n_samples, batch, log_w.device)
         weights.add(log_w)
-        return weights.evidence(data_dim)
+        return weights.evidence(data_dim, None)
 
     @staticmethod
     def joined(parts: Sequence[Evidence]) -> Evidence:
@@ -207,12 +243,13 @@ class _RunningWeights:
         both = torch.cat([self._largest, log_w])
         self._largest = both.topk(self._n_kept, dim=0, sorted=False).values if len(both) > self._n_kept else both
 
-    def evidence(self, data_dim: int) -> Evidence:
-        """What they say of log p(x).
+    def evidence(self, data_dim: int, fit: AdaptedGaussian | None) -> Evidence:
+        """What they say of log p(x), drawn from a distribution that was fitted, or from one that was not.
 
         Source: [Owen2013], section 2.7, for the error of a logarithm.
         """
         n, log_mean = self._n, self._log_total / self._n
+        passes, failed = passes_and_failures(fit, len(self._total))
         relative_variance = (self._squares / self._total**2 - 1 / n).clamp(min=0) * n / (n - 1)
         return Evidence(
             per_image=(self._shift + self._total.log() - math.log(n)).cpu(),
@@ -221,6 +258,8 @@ class _RunningWeights:
             elbo_std_error=((self._log_squares / n - log_mean**2).clamp(min=0) / (n - 1)).sqrt().cpu(),
             ess=(self._total**2 / self._squares).cpu(),
             largest_log_weights=self._largest.cpu(),
+            fit_passes=passes,
+            fit_failed=failed,
             n_samples=n,
             data_dim=data_dim,
         )
@@ -251,7 +290,8 @@ def log_likelihood(
         x: images, ``[batch, ...]``.
         n_samples: draws of z for each image, from 2, without which there is no error, to 100 million.
         seed: of the draws, at least 0.
-        proposal: where z is drawn; see `course_lib.vae.proposals`.
+        proposal: where z is drawn; see `course_lib.vae.proposals`. One that is fitted, such as `adapted`, is fitted with
+            draws of its own, in the precision of the model.
         precision: of the matrix products in p(x, z). ``"float32"`` leaves them in the precision of the model's
             parameters, which is double if the model is. ``"bfloat16"`` rounds those of a model in single precision,
             and is faster on processors that are made for it; z, q(z|x) and all sums keep their precision. Its
@@ -277,38 +317,47 @@ def log_likelihood(
     one_of("precision", precision, get_args(Precision))
     x = model.checked_images(x)
     numbers = image_numbers(first_image, len(x))
-    block = images_per_block(model, n_samples)
+    block = images_at_once(model, n_samples, proposal)
     found = RunningEvidence(len(x), n_samples, x.shape[1])
     with torch.inference_mode(), patient_bar(len(x) * n_samples, " draws", progress) as bar:
         for start in range(0, len(x), block):
             images = x[start : start + block]
-            generators = [keyed(x.device, Purpose.EVIDENCE, seed, n) for n in numbers[start : start + block]]
-            found.add(_evidence(model, images, proposal, precision, n_samples, generators, bar.update))
+            fitting, generators = (
+                [keyed(x.device, purpose, seed, n) for n in numbers[start : start + block]]
+                for purpose in (Purpose.FIT, Purpose.EVIDENCE)
+            )
+            q = proposed(proposal, model, images, fitting)
+            found.add(_evidence(model, images, q, precision, n_samples, generators, bar.update))
     return found.evidence()
 
 
 def _evidence(
     model: LatentVariableModel,
     x: Tensor,
-    proposal: Proposal,
+    q: ProposalDistribution,
     precision: Precision,
     n_samples: int,
     generators: list[torch.Generator],
     advance: Callable[[int], object],
 ) -> Evidence:
-    q, rows = proposed(proposal, model, x), draws_per_block(model)
-    weights = _RunningWeights(n_samples, len(x), x.device)
-    for start in range(0, n_samples, _SAMPLES_AT_ONCE):
-        k = min(_SAMPLES_AT_ONCE, n_samples - start)
+    rows, weights = draws_per_block(model), _RunningWeights(n_samples, len(x), x.device)
+    for start in range(0, n_samples, SAMPLES_AT_ONCE):
+        k = min(SAMPLES_AT_ONCE, n_samples - start)
         z, log_q = drawn(q, model, x, k, generators)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             log_p = torch.cat([model.log_joint(x, some) for some in z.split(max(1, rows // len(x)))])
         weights.add(log_p - log_q)
         advance(k * len(x))
-    found = weights.evidence(x.shape[1])
+    found = weights.evidence(x.shape[1], fit_of(q))
     if not bool(found.per_image.isfinite().all()):
         refuse_log_weights(model)
     return found
+
+
+def images_at_once(model: LatentVariableModel, n_samples: int, proposal: Proposal) -> int:
+    """How many images `log_likelihood` takes at once, for the sake of memory and of speed."""
+    block = images_per_block(model, n_samples)
+    return max(block, _FITTED_TOGETHER) if is_fitted(proposal) else block
 
 
 def patient_bar(total: int, unit: str, progress: bool) -> tqdm:
@@ -316,31 +365,6 @@ def patient_bar(total: int, unit: str, progress: bool) -> tqdm:
     # Not ``disable=not progress``: False would overrule TQDM_DISABLE.
     silent = {} if progress else {"disable": True}
     return tqdm(total=total, unit=unit, unit_scale=True, delay=_PATIENCE_SECONDS, leave=False, **silent)
-
-
-def images_per_block(model: LatentVariableModel, n_samples: int) -> int:
-    """How many images `log_likelihood` takes at once, for the sake of memory."""
-    return max(1, draws_per_block(model) // min(checked_n_samples(n_samples), _SAMPLES_AT_ONCE))
-
-
-def draws_per_block(model: LatentVariableModel, *, with_gradient: bool = False) -> int:
-    """How many z go through the decoder at once: on a CPU what is fast, gradient or not, and elsewhere what fits."""
-    device = next(model.parameters()).device
-    if device.type == "cpu":
-        return max(1, _NUMBERS_ON_CPU // model.floats_per_draw)
-    numbers = _NUMBERS_ELSEWHERE
-    if device.type == "cuda":
-        # Of what is free, or held by torch and free, a quarter, in numbers of four bytes.
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        numbers = (torch.cuda.mem_get_info(device)[0] + held) // 16
-        # Some of CUDA's libraries count with 32 bits.
-        numbers = min(numbers, 2**31 - 1)
-    return max(1, numbers // (model.floats_per_draw * (_KEPT_FOR_A_GRADIENT if with_gradient else 1)))
-
-
-def to_float64(value: Tensor) -> Tensor:
-    """In double precision, in which sums are kept, and on the CPU where the device has none: Apple's GPUs."""
-    return value.cpu().double() if value.device.type == "mps" else value.double()
 
 
 def _error_of_mean(std_error: Tensor) -> float:

@@ -117,6 +117,20 @@ class FlowPosterior:
         noise, log_determinant = self._transform(z, inverse=True)
         return self.base.log_prob(noise) - log_determinant
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `course_lib.vae.models.NoiseMap`."""
+        base: Any = self.base
+        between, log_determinant = base.from_noise(noise)
+        z, more = self._transform(between)
+        return z, log_determinant + more
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See `course_lib.vae.models.NoiseMap`. It takes as many passes for each step as z has numbers."""
+        base: Any = self.base
+        between, more = self._transform(z, inverse=True)
+        noise, log_determinant = base.to_noise(between)
+        return noise, log_determinant + more
+
     def detached(self) -> FlowPosterior:
         """The same distribution, through whose parameters no gradient flows."""
         parameters = dict(self._steps.named_parameters()) if self._parameters is None else self._parameters

@@ -13,8 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from course_lib.vae.adapted import adapted
+from course_lib.vae.distributions import standard_normal_log_prob
 from course_lib.vae.models import LatentVariableModel
-from course_lib.vae.noise import normal, uniform
+from course_lib.vae.noise import NoiseSource, normal, uniform
 
 __all__ = ["Kernel", "Noise", "Path", "Point", "State", "leapfrog", "noise_of_moves"]
 
@@ -28,7 +30,7 @@ class Point(NamedTuple):
     Both are kept apart so that the next density, at another beta, needs no new gradient.
 
     Attributes:
-        z: ``[k, batch, latent_dim]``.
+        z: ``[k, batch, latent_dim]``, in the coordinates of the path.
         log_start: log s(z) in nats, ``[k, batch]``.
         log_ratio: log p(x, z) - log s(z) in nats, ``[k, batch]``.
         start_gradient: the gradient of ``log_start`` in z, ``[k, batch, latent_dim]``.
@@ -65,33 +67,59 @@ class Noise(NamedTuple):
 
 
 class Path:
-    """The densities between the start and the posterior of a batch of images."""
+    """The densities between the start and the posterior of a batch of images.
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, start: str) -> None:
-        """Make the path of images ``x`` ``[batch, data_dim]``, from ``"prior"`` or ``"encoder"``."""
+    From ``"adapted"`` chains walk in the noise that the fitted Gaussian is made of, in which the start is a standard
+    normal, and the posterior nearly one: log p(x, z) there includes the log-determinant of the way from noise to z.
+
+    Attributes:
+        model: whose posterior it is.
+        fit: what was fitted to start from, if anything.
+    """
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, start: str, fitting: NoiseSource = None) -> None:
+        """Make the path of images ``x`` ``[batch, data_dim]``.
+
+        Args:
+            model: the model.
+            x: the images.
+            start: ``"prior"``, ``"encoder"`` or ``"adapted"``.
+            fitting: source of noise for the fit of ``"adapted"``.
+        """
         self.model, self._x = model, x
         self._q = model.posterior(x) if start == "encoder" else None
+        self.fit = adapted(model, x, fitting) if start == "adapted" else None
 
     def draw(self, k: int, generators: list[torch.Generator]) -> Tensor:
         """Draw ``[k, batch, latent_dim]`` from the start, with one generator for each image."""
+        if self.fit is not None:
+            return normal((k, *self.fit.mean.shape), generators, self._x.device, self._x.dtype)
         if self._q is not None:
             return self._q.rsample(k, generators)
         return torch.stack([self.model.sample_prior(k, generator) for generator in generators], dim=1)
+
+    def coordinates(self, z: Tensor) -> Tensor:
+        """Where ``z`` ``[k, batch, latent_dim]`` is in the coordinates of the path."""
+        return z if self.fit is None else self.fit.to_noise(z)[0]
 
     def at(self, z: Tensor) -> Point:
         """Evaluate both ends of the path, with one gradient each, at ``z`` ``[k, batch, latent_dim]``."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             # log p(x, z) less log p(z) is log p(x|z), and better not computed as a difference.
-            if self._q is None:
-                log_start, log_end = self.model.log_prior(z), self.model.log_conditional(self._x, z)
-            else:
+            if self.fit is not None:
+                there, log_determinant = self.fit.from_noise(z)
+                log_start = standard_normal_log_prob(z)
+                log_end = self.model.log_joint(self._x, there) + log_determinant
+            elif self._q is not None:
                 log_start, log_end = self._q.log_prob(z), self.model.log_joint(self._x, z)
+            else:
+                log_start, log_end = self.model.log_prior(z), self.model.log_conditional(self._x, z)
             # With respect to z alone: no parameter's gradient is computed, or added to.
             (start_gradient,) = torch.autograd.grad(log_start.sum(), z)
             (end_gradient,) = torch.autograd.grad(log_end.sum(), z)
         z, log_start, log_end = z.detach(), log_start.detach(), log_end.detach()
-        if self._q is None:
+        if self.fit is None and self._q is None:
             return Point(z, log_start, log_end, start_gradient, end_gradient)
         return Point(z, log_start, log_end - log_start, start_gradient, end_gradient - start_gradient)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.checks import whole_number
-from course_lib.vae.distributions import DiagonalGaussian
+from course_lib.vae.distributions import DiagonalGaussian, standard_normal_log_prob
 from course_lib.vae.image_vae import ImageModel
 from course_lib.vae.models import Posterior, standard_normal
 from course_lib.vae.networks import ResidualBlock, ResNet, Shape
@@ -128,6 +128,22 @@ class _LadderPosterior:
     def log_prob(self, z: Tensor) -> Tensor:
         _, log_density = self._walk(_given(z, self._dim))
         return log_density
+
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        parts = noise.split(self._dim, dim=-1)
+        picked, log_density = self._walk(lambda i, q: q.mean + q.std * parts[i])
+        return torch.cat(picked, dim=-1), standard_normal_log_prob(noise) - log_density
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        parts, noises = z.split(self._dim, dim=-1), []
+
+        def given(i: int, q: DiagonalGaussian) -> Tensor:
+            noises.append((parts[i] - q.mean) / q.std)
+            return parts[i]
+
+        _, log_density = self._walk(given)
+        noise = torch.cat(noises, dim=-1)
+        return noise, standard_normal_log_prob(noise) - log_density
 
     def detached(self) -> _LadderPosterior:
         frozen = {name: parameter.detach() for name, parameter in self._parameters.items()}

@@ -13,7 +13,7 @@ Models are in `course_lib.vae.dense`, `course_lib.vae.linear_gaussian`, `course_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import psutil
 import torch
@@ -26,6 +26,7 @@ from course_lib.vae.noise import NoiseSource, normal
 
 __all__ = [
     "LatentVariableModel",
+    "NoiseMap",
     "Posterior",
     "check_model",
     "check_weights",
@@ -53,6 +54,20 @@ class Posterior(Protocol):
 
     def detached(self) -> Posterior:
         """The same distribution, through whose parameters no gradient flows."""
+
+
+@runtime_checkable
+class NoiseMap(Protocol):
+    """A distribution as a map of standard normal noise to z: what `course_lib.vae.adapted` asks of a q(z|x).
+
+    The map is invertible. Its log-determinant is that of the way from noise to z, in nats.
+    """
+
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z of noise, both ``[k, batch, latent_dim]``, and the log-determinant there, ``[k, batch]``."""
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The noise that z comes from, and the log-determinant there."""
 
 
 class LatentVariableModel(nn.Module, ABC):

@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     SIMULATION = 4
     ORDER_OF_IMAGES = 5
     TRAINING_STEP = 6
+    FIT = 7
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ As in the first half of the course, one can widen the proposal, or mix it with o
 
 A proposal is a function of a model and its images: ``log_likelihood(model, x, proposal=widened(1.2))``. `encoder`,
 `prior` and `defensive_mixture` take any model. `widened` and `student_t` need standard deviations to change: a q(z|x)
-that is a diagonal Gaussian or a flow of one, which that of `TwoLayerVAE` is not.
+that is a diagonal Gaussian or a flow of one, which that of `TwoLayerVAE` is not. `adapted`, the best of them, is fitted
+to each image (`course_lib.vae.adapted`).
 """
 
 from __future__ import annotations
@@ -22,12 +23,22 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from course_lib.checks import fraction, positive_number, whole_number
+from course_lib.vae.adapted import AdaptedGaussian, adapted
 from course_lib.vae.distributions import DiagonalGaussian
 from course_lib.vae.flows import FlowPosterior
 from course_lib.vae.models import LatentVariableModel, Posterior
 from course_lib.vae.noise import NoiseSource, for_each_image, normal, uniform
 
-__all__ = ["Proposal", "ProposalDistribution", "defensive_mixture", "encoder", "prior", "student_t", "widened"]
+__all__ = [
+    "Proposal",
+    "ProposalDistribution",
+    "adapted",
+    "defensive_mixture",
+    "encoder",
+    "prior",
+    "student_t",
+    "widened",
+]
 
 # Long before, the distribution is a Gaussian's; and each degree costs a draw more.
 _MOST_DF = 100
@@ -43,7 +54,8 @@ class ProposalDistribution(Protocol):
         """Log-density in nats, ``[k, batch]``, of ``z`` ``[k, batch, latent_dim]``."""
 
 
-Proposal = Callable[[LatentVariableModel, Tensor], ProposalDistribution]
+# One that draws while it is made, as `adapted` does, takes a source of noise as well, called ``generator``.
+Proposal = Callable[..., ProposalDistribution]
 
 
 def encoder(model: LatentVariableModel, x: Tensor) -> Posterior:
@@ -95,39 +107,64 @@ def student_t(df: int) -> Proposal:
     return _changed(lambda gaussian: _StudentT(gaussian, df))
 
 
-def defensive_mixture(share: float) -> Proposal:
-    """A draw from the prior with probability ``share``, otherwise from the encoder's q(z|x).
+def defensive_mixture(share: float, proposal: Proposal = encoder) -> Proposal:
+    """A draw from the prior with probability ``share``, otherwise from another proposal: the encoder unless given.
 
     Its density is that of the mixture whichever of them a draw came from (the balance heuristic), so no weight can
-    exceed the largest p(x|z) over ``share``: for bits their variance is finite. If q is good it costs a ``share`` of
-    the draws. With dozens of latent dimensions the bound is far above any weight that will ever be drawn, because
+    exceed the largest p(x|z) over ``share``: for bits their variance is finite. If the other is good it costs a
+    ``share`` of the draws. With dozens of latent dimensions the bound is far above any weight that will ever be drawn, because
     draws from the prior miss the image: then nothing changes but that cost.
 
     Args:
         share: between 0 and 1.
+        proposal: the other one, with a density (``log_prob``).
 
     Raises:
-        ValueError: it is not.
+        ValueError: the share is not between 0 and 1; or, when it is used, the other is no such proposal.
 
     Source: [Hesterberg1995]; [Owen2013], section 9.11.
     """
     share = fraction("the prior's share", share)
-    return lambda model, x: _DefensiveMixture(model.posterior(x), _Prior(model, len(x)), share)
+
+    def mixture(model: LatentVariableModel, x: Tensor) -> ProposalDistribution:
+        return _DefensiveMixture(proposed(proposal, model, x), _Prior(model, len(x)), share)
+
+    def fitted_mixture(model: LatentVariableModel, x: Tensor, generator: NoiseSource = None) -> ProposalDistribution:
+        return _DefensiveMixture(proposed(proposal, model, x, generator), _Prior(model, len(x)), share)
+
+    return fitted_mixture if is_fitted(proposal) else mixture
 
 
-def proposed(proposal: Proposal, model: LatentVariableModel, x: Tensor) -> ProposalDistribution:
-    """The distribution of z that a proposal gives for images ``[batch, data_dim]``.
+def is_fitted(proposal: Proposal) -> bool:
+    """Whether a proposal draws while it is made, and takes a source of noise for that."""
+    try:
+        return "generator" in inspect.signature(proposal).parameters
+    except (TypeError, ValueError):  # of what cannot be called, and of some that is not written in Python
+        return False
+
+
+def fit_of(q: ProposalDistribution) -> AdaptedGaussian | None:
+    """What was fitted, if ``q`` is it or has it for a part."""
+    q = q.q if isinstance(q, _DefensiveMixture) else q
+    return q if isinstance(q, AdaptedGaussian) else None
+
+
+def proposed(
+    proposal: Proposal, model: LatentVariableModel, x: Tensor, generator: NoiseSource = None
+) -> ProposalDistribution:
+    """The distribution of z that a proposal gives for images ``[batch, data_dim]``; if it is fitted, with this noise.
 
     Raises:
         ValueError: it does not take a model and images, or does not return a distribution.
     """
     told = "a proposal takes a model and images, and returns a distribution of z, as encoder and widened(1.2) do; "
+    arguments = (model, x, generator) if is_fitted(proposal) else (model, x)
     try:
         # Not by calling it, whose own mistakes would be taken for those of the call.
-        inspect.signature(proposal).bind(model, x)
+        inspect.signature(proposal).bind(*arguments)
     except (TypeError, ValueError):
         raise ValueError(f"{told}{getattr(proposal, '__name__', repr(proposal))} does not take them.") from None
-    q = proposal(model, x)
+    q = proposal(*arguments)
     if not hasattr(q, "rsample_and_log_prob"):
         raise ValueError(f"{told}this one returned a {type(q).__name__}.")
     return q
@@ -218,7 +255,7 @@ class _Prior:
 
 @dataclass(frozen=True)
 class _DefensiveMixture:
-    q: Posterior
+    q: ProposalDistribution
     prior: _Prior
     share: float
 

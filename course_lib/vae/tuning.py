@@ -13,11 +13,11 @@ from course_lib.vae.annealing_settings import Annealing
 from course_lib.vae.hamiltonian import Kernel, State, noise_of_moves
 from course_lib.vae.models import LatentVariableModel, check_weights, refuse_log_weights
 
-__all__ = ["PILOT_CHAIN_MOVES", "tuned_step_sizes"]
+__all__ = ["PILOT_CHAINS", "PILOT_CHAIN_MOVES", "tuned_step_sizes"]
 
 # The pilot run: moves at the start of the path, to find a first step size, then moves along it, of so many chains.
-_WARM_UP_MOVES, _PILOT_MOVES, _PILOT_CHAINS = 20, 60, 10
-PILOT_CHAIN_MOVES = (_WARM_UP_MOVES + _PILOT_MOVES) * _PILOT_CHAINS
+_WARM_UP_MOVES, _PILOT_MOVES, PILOT_CHAINS = 20, 60, 10
+PILOT_CHAIN_MOVES = (_WARM_UP_MOVES + _PILOT_MOVES) * PILOT_CHAINS
 # How far one move's acceptance rate shifts the logarithm of the step size; moves over which that is then averaged.
 _GAIN, _WINDOW = 0.7, 9
 # A pilot run that ends with fewer moves accepted than this has diverged.
@@ -44,7 +44,7 @@ def tuned_step_sizes(
         ValueError: log-weights are not finite, or fewer than 1 % of an image's last moves were accepted.
     """
     betas = settings.betas(_PILOT_MOVES + 1)[1:-1]
-    point = kernel.path.at(kernel.path.draw(_PILOT_CHAINS, generators))
+    point = kernel.path.at(kernel.path.draw(PILOT_CHAINS, generators))
     if not bool((point.log_ratio < math.inf).all()):  # nan is not below it either
         refuse_log_weights(kernel.path.model)
     log_step = torch.full_like(point.log_ratio[0], math.log(settings.step_size or 0.5))
