@@ -26,15 +26,15 @@ from course_lib.checks import brief, positive_number
 from course_lib.estimates import value_with_error
 from course_lib.files import write_atomically
 from course_lib.training import Card, Preset, build_model, load_checkpoint, train
+from course_lib.training.cards import LogLikelihood
 from course_lib.training.checkpoints import CheckpointFiles, read_card
 from course_lib.training.devices import choose_device, device_in_words, wait_for
-from course_lib.training.evaluation import evaluate_checkpoint, images_for
+from course_lib.training.evaluation import PROPOSALS, evaluate_checkpoint, images_for
 from course_lib.training.presets import flops_per_image, preset_named
 from course_lib.training.smoke import Smoke, smoke, ways_for
 from course_lib.training.stepper import Way
 from course_lib.vae import LatentVariableModel, log_likelihood
-from course_lib.vae.blocks import images_per_block
-from course_lib.vae.evidence import Precision
+from course_lib.vae.evidence import Precision, images_at_once
 
 __all__ = ["ZOO", "Entry", "run_zoo"]
 
@@ -42,8 +42,8 @@ __all__ = ["ZOO", "Entry", "run_zoo"]
 _SPARE = 0.02
 # After so many seconds of smoke tests no network is compiled for them any more.
 _SMOKE_SECONDS = 30.0
-# Draws for each test image, and the share of a model's time that evaluating with so many may take.
-_DRAWS = {1_000: 0.4, 5_000: 0.25}
+# Evaluations of the test images: from where, with how many draws, and the share of a model's time that it may take.
+_EVALUATIONS = (("encoder", 1_000, 0.4), ("encoder", 5_000, 0.25), ("adapted", 2_000, 0.25))
 _FEWEST_DRAWS = 100
 _DRAWS_TIMED = 1_000
 # A training may take so much longer than was planned, as a part of that, before it is stopped.
@@ -154,8 +154,8 @@ class _Zoo:
         self.say, self.plain = say, plain
         self.smokes: dict[str, Smoke] = {}
         self.failures: dict[str, str] = {}
-        # With how many draws each is evaluated, one after the other.
-        self.planned: dict[str, list[int]] = {}
+        # Of each, proposals, draws and the seconds that they are expected to take, one after the other.
+        self.planned: dict[str, list[tuple[str, int, float]]] = {}
         # Processors may be slower in bfloat16 than in single precision.
         self.precision: Precision = "bfloat16" if device.type == "cuda" else "float32"
 
@@ -220,11 +220,17 @@ class _Zoo:
 
     def seconds_to_train(self, name: str, end: float) -> float:
         """What evaluating with as many draws as are worth their time leaves."""
-        left = end - time.monotonic()
-        per_draw, n_images = self.seconds_per_draw(self.presets[name]), datasets.SPLITS[self.presets[name].data][2]
-        worth = [draws for draws, share in _DRAWS.items() if n_images * per_draw * draws <= share * left]
-        self.planned[name] = worth or [_FEWEST_DRAWS]
-        evaluation = n_images * per_draw * sum(self.planned[name])
+        left, n_images = end - time.monotonic(), datasets.SPLITS[self.presets[name].data][2]
+        per_draw = self.seconds_per_image(name, "encoder", _DRAWS_TIMED) / _DRAWS_TIMED
+        planned = [("encoder", _FEWEST_DRAWS, n_images * per_draw * _FEWEST_DRAWS)]
+        for proposal, draws, share in _EVALUATIONS:
+            seconds = n_images * per_draw * draws
+            if proposal == "adapted" and seconds <= share * left:
+                seconds = n_images * self.seconds_per_image(name, proposal, draws)
+            if seconds <= share * left:
+                planned.append((proposal, draws, seconds))
+        self.planned[name] = planned[1:] or planned
+        evaluation = sum(seconds for _, _, seconds in self.planned[name])
         seconds = left - evaluation
         if seconds <= 0:
             raise ValueError(f"no time is left to train {name}.")
@@ -283,36 +289,38 @@ class _Zoo:
         return None
 
     def evaluate(self, name: str, deadline: float) -> None:
-        """The test images, with more and more draws, as planned unless time is over."""
-        per_draw, n_images = self.seconds_per_draw(self.presets[name]), datasets.SPLITS[self.presets[name].data][2]
-        for number, draws in enumerate(self.planned.get(name, [_FEWEST_DRAWS])):
-            if number and time.monotonic() + n_images * per_draw * draws > deadline:
+        """The test images, as planned unless time is over."""
+        n_images = datasets.SPLITS[self.presets[name].data][2]
+        for number, (proposal, draws, seconds) in enumerate(self.planned.get(name, [("encoder", _FEWEST_DRAWS, 0.0)])):
+            if number and time.monotonic() + seconds > deadline:
                 break
             _, found, _ = evaluate_checkpoint(
                 self.files(name).weights,
+                proposal=proposal,
                 n_samples=draws,
                 precision=self.precision,
                 device=str(self.device),
                 save=True,
             )
             self.say(
-                f"{name}: log p(x) {found.log_likelihood.value:.3f} nats with {draws:,} draws for each of {n_images:,} "
-                f"test images, in {found.seconds:.1f} s."
+                f"{name}: log p(x) {found.log_likelihood.value:.3f} nats with {draws:,} draws ({proposal}) for each of "
+                f"{n_images:,} test images, in {found.seconds:.1f} s."
             )
 
-    def seconds_per_draw(self, preset: Preset) -> float:
+    def seconds_per_image(self, name: str, proposal: str, draws: int) -> float:
         """Of the evaluation, measured on as many validation images as it takes at once."""
+        preset, (how, _) = self.presets[name], PROPOSALS[proposal]
         model = build_model(preset).to(self.device).eval()
-        n_images = images_per_block(model, _DRAWS_TIMED)
+        n_images = images_at_once(model, draws, how)
         images = images_for(model, datasets.load(preset.data), "validation")[:n_images].to(self.device)
         seconds = math.inf
         for _ in range(2):  # the second time nothing has to be set up
             wait_for(self.device)
             began = time.monotonic()
-            log_likelihood(model, images, _DRAWS_TIMED, precision=self.precision, progress=False)
+            log_likelihood(model, images, draws, proposal=how, precision=self.precision, progress=False)
             wait_for(self.device)
             seconds = time.monotonic() - began
-        return seconds / len(images) / _DRAWS_TIMED
+        return seconds / len(images)
 
     def draw_samples(self, name: str) -> None:
         model, _ = load_checkpoint(self.files(name).weights)
@@ -338,8 +346,8 @@ class _Zoo:
         write_atomically({folder / "table.md": table for folder in folders})
 
     def table(self) -> str:
-        heads = "model | epochs | minutes | images/s | TFLOP/s | ELBO | log p(x) | draws | k-hat > 0.7 | published"
-        lines = [f"| {heads} |", "| --- |" + " ---: |" * 8 + " --- |"]
+        heads = "model | epochs | minutes | images/s | TFLOP/s | ELBO | log p(x) | draws | k-hat too high | adapted"
+        lines = [f"| {heads} | k-hat too high | published |", "| --- |" + " ---: |" * 10 + " --- |"]
         lines += [self._row(name) for name in self.presets]
         lines += ["", f"Test images, nats; on {device_in_words(self.device)}."]
         lines += [f"- {name}: {text}" for name, text in self.failures.items()]
@@ -349,7 +357,7 @@ class _Zoo:
     def _row(self, name: str) -> str:
         entry, card = ZOO.get(name, Entry(name)), self.card(name)
         published = "" if entry.published is None else f"{entry.published} ({entry.source})"
-        cells = [name, *[""] * 8, published]
+        cells = [name, *[""] * 10, published]
         if self.files(name).log.exists():
             last = json.loads(self.files(name).log.read_text().splitlines()[-1])
             # Validations are in these seconds, too.
@@ -357,17 +365,23 @@ class _Zoo:
             flops = rate * flops_per_image(self.presets[name])
             cells[1:5] = [f"{last['epoch']:,}", f"{last['seconds'] / 60:.1f}", f"{rate:,.0f}", f"{flops / 1e12:.3g}"]
         if card is not None and "test" in card.metrics:
-            found = card.metrics["test"]
-            log_p, elbo = found.log_likelihood, found.elbo
-            assert elbo is not None
-            cells[5] = value_with_error(elbo.value, elbo.std_error or 0.0)
-            cells[6] = value_with_error(log_p.value, log_p.std_error or 0.0)
-            cells[7] = f"{log_p.n_samples:,}"
-            cells[8] = "" if log_p.share_of_high_pareto_k is None else f"{log_p.share_of_high_pareto_k:.0%}"
+            from_encoder, from_fit = (card.metrics["test"].by(proposal) for proposal in ("encoder", "adapted"))
+            if from_encoder is not None and from_encoder.elbo is not None:
+                cells[5] = value_with_error(from_encoder.elbo.value, from_encoder.elbo.std_error or 0.0)
+                cells[6], cells[8] = _cells(from_encoder.log_likelihood)
+                cells[7] = f"{from_encoder.log_likelihood.n_samples:,}"
+            if from_fit is not None:
+                cells[9], cells[10] = _cells(from_fit.log_likelihood)
         return f"| {' | '.join(cells)} |"
 
     def _picture(self, name: str) -> Path:
         return self.folder / f"{name}.png"
+
+
+def _cells(log_p: LogLikelihood) -> tuple[str, str]:
+    """log p(x) with its error, and the share of images whose k-hat is too high."""
+    share = log_p.share_of_high_pareto_k
+    return value_with_error(log_p.value, log_p.std_error or 0.0), "" if share is None else f"{share:.0%}"
 
 
 def _samples(model: LatentVariableModel, side: int = 8) -> bytes:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from scipy import stats
-from small_models import all_images, moved_linear, quadrature, small_two_layer, small_vae
+from small_models import all_images, moved_linear, quadrature, rows_seen, small_two_layer, small_vae
 
 from course_lib.estimates import Estimate, log_mean_exp, pareto_k
 from course_lib.vae import (
@@ -16,13 +16,15 @@ from course_lib.vae import (
     LinearGaussianVAE,
     annealed_importance_sampling,
     bidirectional_bounds,
+    blocks,
     evidence,
     tuning,
 )
 from course_lib.vae.hamiltonian import Path
 from course_lib.vae.noise import Purpose, keyed
+from course_lib.vae.proposals import adapted
 
-STARTS = ["prior", "encoder"]
+STARTS = ["prior", "encoder", "adapted"]
 
 
 def test_each_leapfrog_step_takes_one_gradient(monkeypatch):
@@ -32,7 +34,7 @@ def test_each_leapfrog_step_takes_one_gradient(monkeypatch):
     annealed_importance_sampling(model, all_images()[:2], Annealing(n_steps=7, n_chains=4, n_leapfrog=5))
     assert seen.count(4) == 1 + 6 * 5
     n_pilot = tuning._WARM_UP_MOVES + tuning._PILOT_MOVES
-    assert seen.count(tuning._PILOT_CHAINS) == 1 + n_pilot * 5
+    assert seen.count(tuning.PILOT_CHAINS) == 1 + n_pilot * 5
 
 
 # Right
@@ -51,7 +53,8 @@ def test_weights_average_to_the_exact_answer_on_a_linear_model(start, schedule, 
     )
     ratio = (found.log_weights - model.exact_log_likelihood(x).detach()).exp()
     # Weights of other images are independent, so the mean of all is as good as its error says.
-    error = ratio.std(0) / math.sqrt(len(ratio))
+    # The rounding of the regression is what is left where a fit is exact.
+    error = ratio.std(0) / math.sqrt(len(ratio)) + 1e-6
     assert abs(float((ratio.mean(0) - 1).sum() / (error**2).sum().sqrt())) < 4
     assert ((ratio.mean(0) - 1) / error).abs().max() < 5
     assert float(found.std_error.max()) < 0.2  # so that being within errors says something
@@ -69,6 +72,28 @@ def test_weights_average_to_the_exact_answer_of_neural_networks(make, start):
     error = ratio.std(0) / math.sqrt(len(ratio))
     assert ((ratio.mean(0) - 1) / error).abs().max() < 5
     assert abs(float((ratio.mean(0) - 1).sum() / (error**2).sum().sqrt())) < 4
+
+
+def test_one_step_from_the_fit_is_importance_sampling_from_it():
+    model, x = small_vae(), all_images()[:4]
+    found = annealed_importance_sampling(model, x, Annealing(n_steps=1, n_chains=50, seed=2, start="adapted"))
+    fitting, drawing = (
+        [keyed(x.device, purpose, 2, image) for image in range(4)] for purpose in (Purpose.FIT, Purpose.ANNEALING)
+    )
+    with torch.no_grad():
+        z, log_q = adapted(model, x, fitting).rsample_and_log_prob(50, drawing)
+        log_w = model.log_joint(x, z) - log_q
+    torch.testing.assert_close(found.log_weights, log_w, rtol=1e-9, atol=1e-9)
+    assert found.fit_passes.tolist() == [adapted.passes] * 4
+
+
+def test_passes_through_the_decoder_are_those_that_were_taken():
+    model, x = small_vae(), all_images()[:3]
+    seen = rows_seen(model.decoder[0])
+    settings = Annealing(n_steps=7, n_chains=4, n_leapfrog=2, start="adapted")
+    found = annealed_importance_sampling(model, x, settings)
+    check = adapted.draws  # of the last fit, without a gradient
+    assert found.decoder_passes == 3 * (sum(seen) / 3 - check) + check
 
 
 def test_one_step_from_the_encoder_is_importance_sampling():
@@ -163,7 +188,7 @@ def test_an_image_has_the_same_chains_in_any_batch(start, monkeypatch):
         model, x[3:5], Annealing(n_steps=5, n_chains=6, seed=5, start=start), first_image=3
     )
     torch.testing.assert_close(part.log_weights, whole.log_weights[:, 3:5], rtol=1e-9, atol=1e-9)
-    monkeypatch.setattr(evidence, "_NUMBERS_ON_CPU", 1)
+    monkeypatch.setattr(blocks, "_NUMBERS_ON_CPU", 1)
     one_by_one = annealed_importance_sampling(model, x, Annealing(n_steps=5, n_chains=6, seed=5, start=start))
     for name in ("log_weights", "per_image", "acceptance_rate", "step_size"):
         torch.testing.assert_close(getattr(one_by_one, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
@@ -249,7 +274,7 @@ def test_progress_shows_where_it_takes_long_unless_silenced(monkeypatch, patienc
         ({"n_leapfrog": 0}, "n_leapfrog must be a whole number of at least 1; got 0"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
         ({"seed": True}, "seed must be a whole number of at least 0; got True"),
-        ({"start": "posterior"}, "start must be one of prior, encoder; got 'posterior'"),
+        ({"start": "posterior"}, "start must be one of prior, encoder, adapted; got 'posterior'"),
         ({"schedule": "cosine"}, "schedule must be one of sigmoid, linear; got 'cosine'"),
         ({"step_size": 0.0}, "step_size, unless it is None, must be a positive, finite number; got 0.0"),
         ({"step_size": math.inf}, "step_size, unless it is None, must be a positive, finite number"),

@@ -1,4 +1,4 @@
-"""Cards: what they say is what is in their files, of this version and the one before, and nothing else."""
+"""Cards: what they say is what is in their files, of this version and those before, and nothing else."""
 
 import copy
 import dataclasses
@@ -7,7 +7,7 @@ import json
 import pytest
 from tiny_trainings import tiny
 
-from course_lib.training.cards import Card, Evaluation, LogLikelihood, Metric, SplitMetrics, card_from_json
+from course_lib.training.cards import CARD_VERSION, Card, Evaluation, LogLikelihood, Metric, SplitMetrics, card_from_json
 
 
 def of_samples(n, value=-80.0, n_images=300):
@@ -122,10 +122,10 @@ def test_a_file_says_everything_that_a_card_may_and_null_where_it_is_not_known()
     assert found["commit"] is found["metrics"]["test"]["elbo"] is None
 
 
-# The version before
+# The versions before
 
 
-def test_a_card_of_version_1_says_the_same_in_version_2():
+def test_a_card_of_version_1_says_the_same_now():
     card = read(version_1())
     before = version_1()["metrics"]["test"]
     test = card.metrics["test"]
@@ -142,7 +142,37 @@ def test_a_card_of_version_1_says_the_same_in_version_2():
     assert card.settings == {**version_1()["settings"], "model": "ImageVAE"}
     as_they_were = {"metrics", "settings", "card_version"}
     assert all(card[key] == value for key, value in version_1().items() if key not in as_they_were)
-    assert card["card_version"] == 2
+    assert card["card_version"] == CARD_VERSION
+
+
+def test_a_card_of_version_2_says_the_same_now():
+    """It did not say where z was drawn, because there was one proposal."""
+    card = a_card(of_samples(1_000), of_samples(10))
+    content = json.loads(card.as_json())
+    for found in (content["metrics"]["test"], *content["metrics"]["test"]["others"]):
+        for name in ("proposal", "decoder_passes", "failed_fits"):
+            del found[name]
+    assert read({**content, "card_version": 2}) == card
+    assert {one.proposal for one in card.metrics["test"].all} == {"encoder"}
+
+
+def test_evaluations_from_two_proposals_stand_side_by_side():
+    def adapted(value):
+        return dataclasses.replace(of_samples(1_000, value), proposal="adapted", decoder_passes=2_984, failed_fits=3)
+
+    card = a_card(of_samples(5_000), of_samples(1_000, -82)).with_evaluation("test", adapted(-79))
+    test = card.metrics["test"]
+    assert test.log_likelihood.n_samples == 5_000
+    assert test.by("encoder") == test.all[0]
+    assert test.by("adapted") == adapted(-79)
+    assert test.by("prior") is None
+    # Each takes the place of its own kind.
+    again = card.with_evaluation("test", adapted(-78)).metrics["test"]
+    assert [(one.proposal, one.log_likelihood.value) for one in again.all] == [
+        ("encoder", test.log_likelihood.value),
+        *((one.proposal, -78 if one.proposal == "adapted" else one.log_likelihood.value) for one in test.others),
+    ]
+    assert card_from_json(card.as_json(), "it") == card
 
 
 def test_reading_a_card_of_version_1_changes_nothing_of_what_was_read():
@@ -278,5 +308,5 @@ def test_what_is_wrong_with_a_card_of_version_1_is_one_sentence(path, value, com
 
 
 def test_a_card_of_a_later_version_is_one_sentence():
-    with pytest.raises(ValueError, match=r"^a\.json has card version 3 and .* versions up to 2: update the course\.$"):
-        card_from_json(b'{"card_version": 3}', "a.json")
+    with pytest.raises(ValueError, match=r"^a\.json has card version 4 and .* versions up to 3: update the course\.$"):
+        card_from_json(b'{"card_version": 4}', "a.json")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -302,7 +302,10 @@ def test_caveats_name_few_effective_draws_and_a_heavy_tail():
     assert "1.0 effective draws carry the sum (the largest 100% of it): the interval is too short" in caveats
     heavy = Estimate.from_log_weights(power_tail(1.2, 10_000))
     assert heavy.pareto_k > 0.7
-    assert any(f"k-hat {heavy.pareto_k:.2f} is above 0.7" in caveat for caveat in heavy.caveats)
+    assert any(f"k-hat {heavy.pareto_k:.2f} is above 0.70" in caveat for caveat in heavy.caveats)
+    # Few draws are warned of earlier.
+    assert any("k-hat 0.60 is above 0.57" in caveat for caveat in replace(heavy, n=200, pareto_k=0.6).caveats)
+    assert not any("k-hat" in caveat for caveat in replace(heavy, n=2_000, pareto_k=0.6).caveats)
     assert hits(0, 100).caveats == ("no hit in 100 draws: only an upper bound can be given",)
     assert hits(5, 100).caveats == ()
 

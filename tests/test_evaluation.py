@@ -10,7 +10,7 @@ from tiny_trainings import LEVELS, tiny
 from course_lib import datasets
 from course_lib.training import build_model, evaluation, processes, states
 from course_lib.training.cards import Card
-from course_lib.training.checkpoints import load_checkpoint, save_checkpoint
+from course_lib.training.checkpoints import load_checkpoint, read_card, save_checkpoint
 from course_lib.training.evaluation import Kept, evaluate, evaluate_checkpoint, images_for
 from course_lib.vae import Evidence, log_likelihood
 
@@ -91,6 +91,28 @@ def test_an_evaluation_says_what_it_is_of(tmp_path):
     assert found.seconds >= 0
     assert found.binarization_seed == datasets.BINARIZATION_SEED
     assert found_by(GREY, tmp_path, n_samples=50, n_images=30)[0].binarization_seed is None
+
+
+def test_an_evaluation_from_fits_says_what_they_cost(tmp_path):
+    found, evidence = found_by(MODEL, tmp_path, proposal="adapted", n_images=20)
+    assert found.proposal == "adapted"
+    assert found.size == (20, 2_000)  # unless told otherwise
+    assert found.decoder_passes == evidence.decoder_passes == 3 * 10 * 64 + 64 + 2_000
+    assert found.failed_fits == int(evidence.fit_failed.sum())
+    from_encoder, other = found_by(MODEL, tmp_path, n_samples=2_000, n_images=20)
+    assert (from_encoder.proposal, from_encoder.decoder_passes, from_encoder.failed_fits) == ("encoder", 2_000, 0)
+    assert found.elbo.value > from_encoder.elbo.value
+    # Both are low on average, and the encoder, which was never trained, more so.
+    assert evidence.mean.std_error < 0.01 < other.mean.std_error
+    assert found.log_likelihood.value > from_encoder.log_likelihood.value
+
+
+def test_evaluations_from_two_proposals_are_both_saved(tmp_path):
+    path = tmp_path / "it.safetensors"
+    save_checkpoint(path, MODEL, Card(name="it", settings=tiny().settings(), metrics={}))
+    for proposal in ("encoder", "adapted", "adapted"):
+        evaluate_checkpoint(path, proposal=proposal, n_samples=20, n_images=5, device="cpu", save=True)
+    assert [one.proposal for one in read_card(path).metrics["test"].all] == ["adapted", "encoder"]
 
 
 def test_what_is_not_known_is_none(tmp_path):
@@ -201,6 +223,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(model, tmp_path, monkeyp
         {"n_images": 34},
         {"split": "validation"},
         {"precision": "bfloat16"},
+        {"proposal": "adapted"},
         {"model": GREY},
     ],
     ids=list,
@@ -212,6 +235,19 @@ def test_what_is_kept_of_another_evaluation_is_not_mixed_in(other, tmp_path, mon
     monkeypatch.undo()
     how = {"model": MODEL, **HOW, **other}
     assert evaluate(**how, keep=Kept(tmp_path / "kept")).per_image.equal(evaluate(**how).per_image)
+
+
+def test_an_interrupted_evaluation_from_fits_goes_on_where_it_was(tmp_path, monkeypatch):
+    how = {**HOW, "proposal": "adapted"}
+    whole = evaluate(MODEL, **how)
+    monkeypatch.setattr(evaluation, "images_at_once", lambda *_: 16)
+    interrupting(monkeypatch, after=1)
+    with pytest.raises(KeyboardInterrupt, match="^16 of 35 images are done and kept"):
+        evaluate(MODEL, **how, keep=Kept(tmp_path / "kept"))
+    monkeypatch.undo()
+    found = evaluate(MODEL, **how, keep=Kept(tmp_path / "kept"))
+    for name, tensor in whole.tensors().items():
+        assert found.tensors()[name].equal(tensor), name
 
 
 def test_each_process_keeps_its_own_part(tmp_path, monkeypatch, ten_at_once):
@@ -280,6 +316,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
         ({"n_images": 301}, "n_images must be between 1 and 300; got 301"),
         ({"n_samples": 1}, "an error needs at least 2 samples; got n_samples = 1"),
         ({"n_samples": 0}, "the number of samples must be a whole number of at least 1; got 0"),
+        ({"proposal": "prior"}, "proposal must be one of encoder, adapted; got 'prior'"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
         ({"data": "letters"}, "the data set must be one of digits, .*; got 'letters'"),
     ],

@@ -151,7 +151,7 @@ def snow(log_flips=lambda n: -n * math.log(2), mixture=PROPER):
     return lambda log_p, share, n: mixture(torch.full_like(log_p, log_flips(n)), log_p, share)
 
 
-# What is wrong with a mixture is the same in exercises 5 and 8.
+# What can be wrong with a mixture.
 MIXTURES = [
     (lambda q, prior, s: (1 - s) * q + s * prior, "mixes the logs"),
     (lambda q, prior, s: torch.logaddexp((1 - s) * q, s * prior), "its logarithm is added"),
@@ -171,23 +171,17 @@ MIXTURES = [
 ]
 
 
-def chained(lower=log_mean_exp, upper=lambda r: -log_mean_exp(r)):
-    return lambda forward, backward: (lower(forward), upper(backward))
+def gaussian(
+    mean=lambda intercept, slopes: -torch.linalg.inv(slopes) @ intercept,
+    covariance=lambda slopes: -torch.linalg.inv(slopes),
+    is_symmetric=True,
+):
+    def fitted(z, gradient):
+        line = torch.linalg.lstsq(torch.cat([torch.ones(len(z), 1).double(), z], 1), gradient).solution
+        slopes = (line[1:] + line[1:].T) / 2 if is_symmetric else line[1:]
+        return mean(line[0], slopes), covariance(slopes)
 
-
-def negative(function):
-    return lambda r: -function(r)
-
-
-# What is wrong with a mean over chains is the same in both directions.
-CHAINED = [
-    (lambda w: w.mean(0), "that is what the repository does"),
-    (lambda w: torch.logsumexp(w, 1) - math.log(w.shape[1]), "that averages over the images"),
-    (lambda w: torch.logsumexp(w, 0), "that is the log of the sum"),
-    (lambda w: torch.logsumexp(w, 0) + math.log(len(w)), "a mean is smaller than the sum"),
-    (lambda w: torch.logsumexp(w, 0) - math.log(w.shape[1]), "you divide by the number of images"),
-    (lambda w: w.max(0).values, "that takes one chain"),
-]
+    return fitted
 
 
 def with_true(place=lambda w: 0, reduced=log_mean_exp):
@@ -715,9 +709,52 @@ CASES = {
             (kl(log_p_x=lambda w: w.exp().mean().log()), "Stay in log space"),
         ],
     ),
-    notebook_05.mixture_log_density: (
-        [mixed(), lambda q, prior, s: torch.logsumexp(torch.stack([q + math.log(1 - s), prior + math.log(s)]), 0)],
-        MIXTURES,
+    notebook_05.gaussian_from_gradients: (
+        [
+            gaussian(),
+            lambda z, g: list(gaussian()(z, g)),
+            gaussian(lambda intercept, slopes: torch.linalg.solve(slopes, -intercept)),
+        ],
+        [
+            (lambda z, g: gaussian()(z, g)[::-1], "the mean comes first"),
+            (lambda z, g: 1.0, "return two"),
+            (lambda z, g: gaussian()(z, g)[0], "a covariance is [2, 2]"),
+            (gaussian(covariance=lambda slopes: -slopes), "that is the precision"),
+            (gaussian(covariance=torch.linalg.inv), "the sign"),
+            (gaussian(covariance=lambda slopes: slopes), "the sign"),
+            (gaussian(covariance=lambda slopes: torch.linalg.inv(-2 * slopes)), "half their sum"),
+            (gaussian(covariance=lambda slopes: torch.diag(-1 / slopes.diagonal())), "invert the matrix"),
+            (gaussian(covariance=lambda slopes: torch.eye(2).double()), "yours is [[1.0, 0.0], [0.0, 1.0]]"),
+            (gaussian(lambda intercept, slopes: intercept), "that mean is the intercept"),
+            (gaussian(lambda intercept, slopes: torch.linalg.solve(slopes, intercept)), "where is the line zero"),
+            (lambda z, g: (z.mean(0), gaussian()(z, g)[1]), "the average of the draws"),
+            (gaussian(lambda intercept, slopes: torch.ones(2)), "and yours [1.0, 1.0]"),
+            (gaussian(lambda intercept, slopes: intercept.repeat(2)), "a mean is [2]"),
+            (gaussian(is_symmetric=False), "average the slopes and their transpose"),
+        ],
+    ),
+    notebook_05.divergence_from_encoder: (
+        [
+            kl(),
+            lambda w, e: float(kl()(w, e)),
+            lambda w, e: kl(lambda w, e: torch.exp(w - torch.logsumexp(w, 0)) @ e)(w, e)[None],
+        ],
+        [
+            (lambda w, e: -kl()(w, e), "never negative"),
+            (lambda w, e: kl()(w, e).exp(), "the number of draws"),
+            (kl(lambda w, e: e.mean()), "a plain mean over the fit's draws"),
+            (kl(lambda w, e: (torch.softmax(e, 0) * e).sum()), "it is log_w that weighs them"),
+            (kl(lambda w, e: (torch.softmax(w, 0) * w).sum()), "posterior from the fit"),
+            (lambda w, e: (torch.softmax(w, 0) * e).sum() - log_mean_exp(e), "draws from their own proposal"),
+            (kl(log_p_x=torch.mean), "is the ELBO"),
+            (kl(log_p_x=lambda w: 0), "an upper bound on log p(x)"),
+            (kl(log_p_x=lambda w: torch.logsumexp(w, 0)), "subtract log K"),
+            (kl(lambda w, e: (torch.softmax(w, 0) * e).mean()), "do not average them"),
+            (lambda w, e: torch.softmax(w, 0) * e - log_mean_exp(w), "one number, please"),
+            (lambda w, e: kl()(w, e) + 1, "my six draws"),
+            (kl(lambda w, e: (w.exp() * e).sum() / w.exp().sum()), "Stay in log space"),
+            (kl(log_p_x=lambda w: w.exp().mean().log()), "Stay in log space"),
+        ],
     ),
     notebook_05.upper_bound: (
         [with_true(lambda w, place=place: place) for place in (0, 1, 2, 3)]
@@ -742,34 +779,6 @@ CASES = {
             (with_true(reduced=lambda w: w.exp().mean(0).log()), "Stay in log space"),
             (lambda w, true: with_true()(w, true) + torch.tensor([0.0, 0.0, 0.1]), "the bound of image 2"),
             (lambda w, true: with_true()(w, true) * torch.tensor([1.0, math.nan, 1.0]), "the bound of image 1"),
-        ],
-    ),
-    notebook_05.bounds_from_chains: (
-        [
-            chained(),
-            lambda w, r: list(chained()(w, r)),
-            lambda w, r: torch.stack(chained()(w, r)),
-        ],
-        [
-            (lambda w, r: chained()(w, r)[::-1], "swapped"),
-            (lambda w, r: log_mean_exp(w), "return two"),
-            (lambda w, r: 1.0, "return two"),
-            (chained(lambda w: log_mean_exp(w).mean()), "lower bound: 4 chains for each of 3 images"),
-            (chained(lambda w: log_mean_exp(w) - torch.tensor([0.0, 1.0, 0.0])), "lower bound: for image 1"),
-            (chained(lambda w: w.exp().mean(0)), "lower bound: you forgot the logarithm"),
-            (chained(upper=lambda r: 1 / r.exp().mean(0)), "upper bound: you forgot the logarithm"),
-            (chained(upper=log_mean_exp), "upper bound: the sign"),
-            (chained(upper=lambda r: log_mean_exp(-r)), "reciprocals whose mean is known"),
-            (chained(upper=lambda r: -log_mean_exp(r).mean()), "upper bound: 5 chains for each of 3 images"),
-            (chained(upper=lambda r: -log_mean_exp(r) - torch.tensor([0.0, 1.0, 0.0])), "upper bound: for image 1"),
-            (chained(lambda w: w.exp().mean(0).log()), "Stay in log space"),
-            (chained(upper=lambda r: -r.exp().mean(0).log()), "Stay in log space"),
-            (chained(lambda w: log_mean_exp(w.clamp(min=-88))), "Stay in log space"),
-            *(
-                (wrong, f"{which} bound: {words}")
-                for mistake, words in CHAINED
-                for which, wrong in (("lower", chained(mistake)), ("upper", chained(upper=negative(mistake))))
-            ),
         ],
     ),
     notebook_05.diluted: (

@@ -43,8 +43,10 @@ with processes.group("cpu"):
     for name, settings in presets.items():
         train(Preset(**settings), os.path.join("trained by " + me, name), device="cpu")
     evidence = evaluate(load_checkpoint(checkpoint)[0], "digits", n_samples=20, n_images=31)
+    fitted = evaluate(load_checkpoint(checkpoint)[0], "digits", n_samples=20, n_images=31, proposal="adapted")
 with open(me + ".json", "w") as file:
-    json.dump({"per_image": evidence.per_image.tolist(), "elbo": evidence.elbo.tolist()}, file)
+    found = {"per_image": evidence.per_image, "elbo": evidence.elbo, "fitted": fitted.per_image}
+    json.dump({name: tensor.tolist() for name, tensor in found.items()}, file)
 """
 
 
@@ -103,11 +105,13 @@ def test_only_the_first_process_writes(together):
 
 def test_each_process_has_the_whole_evaluation_and_it_is_that_of_one(alone, together):
     expected = evaluate(load_checkpoint(alone["one layer"])[0], "digits", n_samples=20, n_images=31)
+    fitted = evaluate(load_checkpoint(alone["one layer"])[0], "digits", n_samples=20, n_images=31, proposal="adapted")
     for rank in "01":
         found = json.loads((together / f"{rank}.json").read_text())
         for name in ("per_image", "elbo"):
             # The same draws; sums of 64 pixels in float32 round to about 1e-5.
             torch.testing.assert_close(torch.tensor(found[name]).double(), getattr(expected, name), rtol=0, atol=1e-4)
+        torch.testing.assert_close(torch.tensor(found["fitted"]).double(), fitted.per_image, rtol=0, atol=1e-3)
 
 
 def test_the_command_line_trains_with_torchrun_and_ctrl_c_ends_it(tmp_path):

@@ -9,9 +9,9 @@ from small_models import all_images, moved_linear, quadrature, small_two_layer, 
 
 from course_lib.estimates import Estimate, log_mean_exp
 from course_lib.training import load_checkpoint
-from course_lib.vae import Annealing, LinearGaussianVAE, bidirectional_bounds, evidence
+from course_lib.vae import Annealing, LinearGaussianVAE, bidirectional_bounds, blocks
 
-STARTS = ["prior", "encoder"]
+STARTS = ["prior", "encoder", "adapted"]
 
 
 @pytest.mark.parametrize("make", [small_vae, small_two_layer], ids=["VAE", "TwoLayerVAE"])
@@ -78,7 +78,7 @@ def test_simulated_images_are_the_model_s_own():
 def test_bounds_of_an_image_do_not_depend_on_how_many_follow(monkeypatch):
     model = moved_linear()
     many = bidirectional_bounds(model, 6, Annealing(n_steps=4, n_chains=3))
-    monkeypatch.setattr(evidence, "_NUMBERS_ON_CPU", 1)
+    monkeypatch.setattr(blocks, "_NUMBERS_ON_CPU", 1)
     few = bidirectional_bounds(model, 2, Annealing(n_steps=4, n_chains=3))
     for name in ("lower", "upper"):
         torch.testing.assert_close(getattr(few, name), getattr(many, name)[:2], rtol=1e-9, atol=1e-9)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from random_plans import repeatable
 
 from course_lib import estimates, weights
-from course_lib.weights import effective_sample_size, log_mean_exp, pareto_k, tail_length
+from course_lib.weights import effective_sample_size, log_mean_exp, pareto_k, pareto_k_limit, tail_length
 
 INF = math.inf
 log_weights = st.lists(st.floats(-50, 50) | st.just(-INF), min_size=2, max_size=60).map(np.array)
@@ -139,3 +139,20 @@ def test_k_hat_needs_no_more_than_its_tail_length(n):
 def test_the_diagnostics_are_offered_beside_estimate_too():
     assert all(getattr(estimates, name) is getattr(weights, name) for name in weights.__all__)
     assert set(weights.__all__) <= set(estimates.__all__)
+
+
+# Its limit
+
+
+@pytest.mark.parametrize(
+    ("n", "limit"), [(1, 0.0), (10, 0.0), (100, 0.5), (200, 0.5654), (1_000, 2 / 3), (2_154, 0.69999), (2_155, 0.7)]
+)
+def test_the_limit_of_k_hat_follows_the_number_of_draws(n, limit):
+    """Vehtari et al. 2024, section 3: min(1 - 1 / log10(n), 0.7)."""
+    assert pareto_k_limit(n) == pytest.approx(limit, abs=1e-4)
+    assert pareto_k_limit(10**6) == 0.7
+
+
+def test_no_draws_have_no_limit():
+    with pytest.raises(ValueError, match="the number of draws must be a whole number of at least 1; got 0"):
+        pareto_k_limit(0)

@@ -34,7 +34,7 @@ def ours(monkeypatch):
         monkeypatch.setitem(presets.PRESETS, name, dataclasses.replace(preset, name=name))
     shares = {"large": Entry("large", 2.0, -22.0, "someone"), "small": Entry("small"), "grey": Entry("grey")}
     monkeypatch.setattr(zoo, "ZOO", shares)
-    monkeypatch.setattr(zoo, "_DRAWS", {50: 0.4, 100: 0.25})
+    monkeypatch.setattr(zoo, "_EVALUATIONS", (("encoder", 50, 0.4), ("encoder", 100, 0.25), ("adapted", 30, 0.25)))
     monkeypatch.setattr(zoo, "_FEWEST_DRAWS", 20)
     clock = Clock(monkeypatch, start=0.1, step=0.05, validation=0.05, save=0.01)
     for name in ("log_likelihood", "evaluate_checkpoint"):
@@ -64,6 +64,7 @@ def test_a_rehearsal(tmp_path, ours):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         ["table.md", *(f"{name}.zip" for name in names)]
     )
+    fitted: list[str] = []
     for name in names:
         model, card = load_checkpoint(tmp_path / "zoo" / f"{name}.safetensors")
         found = card.metrics["test"]
@@ -82,6 +83,10 @@ def test_a_rehearsal(tmp_path, ours):
         assert np.abs(picture[1:9, 1:9] - 255 * first.numpy()).max() <= 0.51
         row = next(line for line in table.splitlines() if line.startswith(f"| {name} "))
         assert f"{found.log_likelihood.value:.1f}"[:-2] in row
+        if (of_fit := found.by("adapted")) is not None:
+            fitted.append(name)
+            assert f"{of_fit.log_likelihood.value:.1f}"[:-2] in row.split("|")[10]
+    assert fitted
     assert "-22.0 (someone)" in table
     assert (tmp_path / "zoo" / "table.md").read_text() == (tmp_path / "out" / "table.md").read_text() == table
     # What differs in k alone trains as long.
@@ -99,7 +104,7 @@ def test_an_interruption_leaves_what_is_finished_and_resume_does_the_rest(tmp_pa
             raise KeyboardInterrupt
         return evaluate(*arguments, **keywords)
 
-    monkeypatch.setattr(zoo, "_DRAWS", {50: 1.0})
+    monkeypatch.setattr(zoo, "_EVALUATIONS", (("encoder", 50, 1.0),))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(zoo, "evaluate_checkpoint", interrupted)
         rehearsed(tmp_path / "zoo", names=["large", "two", "grey"], deliver=tmp_path / "out")
@@ -128,7 +133,7 @@ def test_one_that_fails_leaves_its_time_to_the_next(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo._Zoo, "seconds_per_draw", lambda *_: 1.0)
+    monkeypatch.setattr(zoo._Zoo, "seconds_per_image", lambda *_: 1_000.0)
     _, table = rehearsed(tmp_path, names=["small"])
     assert "\n- small: no time is left to train small." in table
 

@@ -12,8 +12,8 @@ from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
 from course_lib.vae import iwae_bound
 
 __all__ = [
-    "bits_per_dim", "bounds_from_chains", "diluted", "divergence_from_prior", "five_colleagues",
-    "logistic_probabilities", "mixture_log_density", "units_trap", "upper_bound",
+    "bits_per_dim", "diluted", "divergence_from_encoder", "divergence_from_prior", "five_colleagues",
+    "gaussian_from_gradients", "logistic_probabilities", "units_trap", "upper_bound",
 ]  # fmt: skip
 
 _WORDS = ("right", "too high", "too low", "no number")
@@ -240,24 +240,101 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
 
 
 @check
-def mixture_log_density(answer: Callable[[Tensor, Tensor, float], Tensor]) -> Verdict:
-    """Exercise 5: logaddexp of two log-densities, each with the log of its share."""
-    log_q = torch.tensor([[-2.1, -3.0], [-0.4, -1.7], [-1.2, -4.0]], dtype=torch.float64)
-    log_prior = torch.tensor([[-1.5, -2.2], [-3.1, -2.9], [-0.7, -1.1]], dtype=torch.float64)
-    share = 0.2
-    expected = _mixed(log_q, log_prior, share)
-    got = _tensor(answer(log_q.clone(), log_prior.clone(), share)).double()
-    if got.shape != expected.shape:
-        wrong(f"one log-density for each draw, shape {list(expected.shape)}; got {list(got.shape)}.")
-    _check_mixed(got, log_q, log_prior, share, "q", "the prior")
-    far = (log_q - _FAR).float(), (log_prior - _FAR).float()
-    _check_far(_tensor(answer(*far, share)).double(), expected - _FAR)
-    return right("at no z is it below share times the prior, so no weight can exceed p(x|z) / share.")
+def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
+    """Exercise 5: minus the inverse of the slopes, and where the line is zero."""
+    mean = torch.tensor([0.7, -0.4], dtype=torch.float64)
+    covariance = torch.tensor([[0.5, 0.3], [0.3, 0.8]], dtype=torch.float64)
+    precision = torch.linalg.inv(covariance)
+    z = torch.tensor(
+        [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.5], [0.3, -1.2], [1.4, 0.9]], dtype=torch.float64
+    )
+    gradient = -(z - mean) @ precision
+    got = answer(z.clone(), gradient.clone())
+    if not isinstance(got, Sequence | Tensor) or len(got) != 2:
+        wrong("return two, the mean and the covariance.")
+    found_mean, found_covariance = (_tensor(each).double() for each in got)
+    if found_mean.shape == (2, 2) and found_covariance.numel() == 2:
+        wrong("the mean comes first, then the covariance.")
+    if found_covariance.shape != (2, 2):
+        wrong(f"in two dimensions a covariance is [2, 2]; yours has shape {list(found_covariance.shape)}.")
+    if matches(found_covariance, precision, 1e-5):
+        wrong("that is the precision, which is what the slopes give. The covariance is its inverse.")
+    if matches(found_covariance, -precision, 1e-5) or matches(found_covariance, -covariance, 1e-5):
+        wrong("the sign: the slopes are *minus* the precision. A variance is never negative.")
+    if matches(found_covariance, covariance / 2, 1e-5) or matches(found_covariance, 2 * covariance, 1e-5):
+        wrong("a factor of two: the average of two matrices is half their sum.")
+    if matches(found_covariance, torch.diag(1 / precision.diagonal()), 1e-5):
+        wrong("that is one over each slope on the diagonal, and misses that the Gaussian leans: invert the matrix.")
+    if not matches(found_covariance, covariance, 1e-5):
+        want, found = covariance.tolist(), [[round(float(one), 4) for one in row] for row in found_covariance]
+        wrong(f"for gradients of a Gaussian with covariance {want} yours is {found}.")
+    if found_mean.numel() != 2:
+        wrong(f"in two dimensions a mean is [2]; yours has shape {list(found_mean.shape)}.")
+    found_mean = found_mean.reshape(2)
+    if matches(found_mean, precision @ mean, 1e-5):
+        wrong("the covariance is right; that mean is the intercept, which is the precision times the mean.")
+    if matches(found_mean, -mean, 1e-5):
+        wrong("the covariance is right; the mean has the wrong sign: where is the line zero?")
+    if matches(found_mean, z.mean(0), 1e-5):
+        wrong("the covariance is right; that mean is the average of the draws, which knows nothing of the gradients.")
+    if not matches(found_mean, mean, 1e-5):
+        want, found = mean.tolist(), [round(float(one), 4) for one in found_mean]
+        wrong(f"the covariance is right; the mean of my Gaussian is {want}, and yours {found}.")
+    # Gradients that no Gaussian has: the slopes of their line are not symmetric.
+    _, bent = answer(z.clone(), (gradient + 0.3 * z.flip(1) * z.abs()).clone())
+    bent = _tensor(bent).double()
+    if not matches(bent, bent.T, 1e-6):
+        wrong("right for a Gaussian. For other gradients yours is not symmetric: average the slopes and their transpose.")
+    return right("a straight line through gradients is a Gaussian, and where the posterior is one, the posterior itself.")
+
+
+@check
+def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
+    """Exercise 6: the mean of the encoder's log-weights under the posterior, less log p(x)."""
+    log_w = torch.tensor([-4.1, -3.6, -3.9, -4.4, -3.7, -4.0], dtype=torch.float64)
+    log_e = torch.tensor([-1.9, 0.4, -2.6, -3.5, 1.3, -2.2], dtype=torch.float64)
+    k = len(log_w)
+    weight = torch.softmax(log_w, 0)
+    average, log_p_x = (weight * log_e).sum(), iwae_bound(log_w)
+    expected = average - log_p_x
+    got = _tensor(answer(log_w.clone(), log_e.clone())).double()
+    if got.numel() != 1:
+        wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
+    got = got.reshape(())
+
+    def equals(*mistakes: Tensor) -> bool:
+        return any(matches(got, mistake, 1e-5) for mistake in mistakes)
+
+    if equals(-expected):
+        wrong("the sign: the average of the encoder's log-weights, less log p(x). A divergence is never negative.")
+    if equals(expected.exp()):
+        wrong("that is the number of draws. Return the divergence, of which it is the exponential.")
+    if equals(log_e.mean() - log_p_x):
+        wrong("a plain mean over the fit's draws is not yet one over the posterior: weigh each by its weight.")
+    if equals((torch.softmax(log_e, 0) * log_e).sum() - log_p_x):
+        wrong("the draws come from the fit, so it is log_w that weighs them, not log_w_encoder.")
+    if equals((weight * log_w).sum() - log_p_x):
+        wrong("that is the divergence of the posterior from the fit: average log_w_encoder.")
+    if equals(average - iwae_bound(log_e)):
+        wrong("log p(x) is the log-mean-exp of log_w: only those are weights of draws from their own proposal.")
+    if equals(average - log_w.mean()):
+        wrong("the mean of the log-weights is the ELBO, which is below log p(x): use log-mean-exp.")
+    if equals(average):
+        wrong("that is the average of the encoder's log-weights, an upper bound on log p(x). Subtract log p(x).")
+    if equals(average - torch.logsumexp(log_w, 0)):
+        wrong("the log of the sum of the weights is not log p(x): subtract log K from it.")
+    if equals((weight * log_e).mean() - log_p_x):
+        wrong("the normalized weights sum to one already: sum the products, do not average them.")
+    if not equals(expected):
+        wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
+    far = _tensor(answer((log_w - _FAR).float(), (log_e - _FAR).float())).double().reshape(())
+    _check_far(far, expected, tolerance=1e-3)
+    return right("training makes the other divergence small, and this one decides how many draws the encoder needs.")
 
 
 @check
 def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
-    """Exercise 6: log-mean-exp, with the true z in the place of one draw."""
+    """Exercise 7: log-mean-exp, with the true z in the place of one draw."""
     log_w = torch.tensor(
         [[-2.1, -3.0, -1.2], [-1.4, -2.2, -3.1], [-3.3, -1.6, -2.4], [-2.6, -2.8, -1.9]], dtype=torch.float64
     )
@@ -316,69 +393,6 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     far = _tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float())).double()
     _check_far(far, closest_to(far + _FAR) - _FAR)
     return right("one exact draw among k turns a lower bound into an upper one: log p(x) is between them, on average.")
-
-
-@check
-def bounds_from_chains(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
-    """Exercise 7: log-mean-exp over chains, and minus that of the reciprocals."""
-    forward = torch.tensor(
-        [[-1.1, -3.2, -2.0], [-2.7, -1.9, -0.6], [-1.6, -2.4, -3.3], [-3.0, -0.9, -1.4]], dtype=torch.float64
-    )
-    backward = torch.tensor(
-        [[1.3, 0.2, 1.9], [0.4, 1.7, 0.8], [2.1, 1.1, 0.3], [0.9, 2.2, 1.5], [1.6, 0.7, 2.4]], dtype=torch.float64
-    )
-    got = answer(forward.clone(), backward.clone())
-    if not isinstance(got, Sequence | Tensor) or len(got) != 2:
-        wrong("return two, the lower bounds and the upper ones, with a number for each image.")
-    lower, upper = (_tensor(each).double() for each in got)
-    at_least, at_most = iwae_bound(forward), -iwae_bound(backward)
-    if matches(lower, at_most, 1e-5) and matches(upper, at_least, 1e-5):
-        wrong("the two are swapped: the lower bound is that of the forward chains.")
-    _check_chains(lower, forward, 1.0, "lower", "a forward weight has the mean p(x)")
-    if matches(upper, -at_most, 1e-5):
-        wrong("the upper bound: the sign. The mean of the reciprocals is 1 / p(x), whose log is -log p(x).")
-    if matches(upper, iwae_bound(-backward), 1e-5):
-        wrong(
-            "the upper bound: on the way back it is the reciprocals whose mean is known, 1 / p(x), and not the weights "
-            "themselves. Average those, and then take minus the log."
-        )
-    _check_chains(upper, backward, -1.0, "upper", "a reciprocal has the mean 1 / p(x)")
-    far = answer((forward - _FAR).float(), (backward - _FAR).float())
-    _check_far(_tensor(far[0]).double(), at_least - _FAR)
-    _check_far(_tensor(far[1]).double(), at_most + _FAR)
-    return right("both tighten with more chains, where the mean of the logs stays as loose as that of one chain.")
-
-
-def _check_chains(got: Tensor, logs: Tensor, sign: float, which: str, known: str) -> None:
-    """End the check unless ``got`` is the log of the mean over chains of exp(logs), with that sign."""
-    chains, images = logs.shape
-    expected = sign * iwae_bound(logs)
-    if got.shape == (chains,):
-        wrong(f"the {which} bound: that averages over the images. The chains are axis 0.")
-    if got.shape != (images,):
-        wrong(
-            f"the {which} bound: {chains} chains for each of {images} images give one number per image, not shape "
-            f"{list(got.shape)}."
-        )
-
-    def equals(mistake: Tensor) -> bool:
-        return matches(got, sign * mistake, 1e-5)
-
-    if equals(logs.mean(0)):
-        wrong(f"the {which} bound: that is what the repository does. But {known}, so average before you take the log.")
-    if equals(torch.logsumexp(logs, 0)):
-        wrong(f"the {which} bound: that is the log of the sum: subtract the log of the number of chains.")
-    if equals(torch.logsumexp(logs, 0) + math.log(chains)):
-        wrong(f"the {which} bound: a mean is smaller than the sum: the log of the number of chains has the wrong sign.")
-    if equals(torch.logsumexp(logs, 0) - math.log(images)):
-        wrong(f"the {which} bound: you divide by the number of images; the sum is over chains.")
-    if equals(logs.amax(0)):
-        wrong(f"the {which} bound: that takes one chain of each image. Keep all: {known}, only on average.")
-    if matches(got, expected.exp(), 1e-5):
-        wrong(f"the {which} bound: you forgot the logarithm.")
-    if not equals(sign * expected):
-        i = _furthest(got, expected)
-        wrong(f"the {which} bound: for image {i} it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
 
 
 @check

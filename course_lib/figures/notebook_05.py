@@ -166,6 +166,53 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
     return fig
 
 
+def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
+    """The k-hat of each image with one proposal and with a better one, image by image, sorted by the first."""
+    was, now, limit = numbers(before.pareto_k), numbers(after.pareto_k), after.pareto_k_limit
+    order = np.argsort(was)
+    fig, ax = new_figure(9, 3.4)
+    places = np.arange(len(order))
+    ax.axhline(limit, color=BLACK, ls="--", lw=1)
+    ax.vlines(places, now[order], was[order], color=GREY, lw=1, alpha=0.6)
+    ax.plot(places, was[order], "^", color=ORANGE, ms=5, label="encoder")
+    ax.plot(places, now[order], "o", color=BLUE, ms=5, label="fitted to each image")
+    ax.annotate(
+        f"limit, {limit:.2f}", (1, limit), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        va="center", fontsize=9,
+    )  # fmt: skip
+    ax.set(xlabel="images, sorted", ylabel="k-hat", xticks=[])
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    counts = [int((one.pareto_k > one.pareto_k_limit).sum()) for one in (before, after)]
+    set_title(ax, f"k-hat is too high for {counts[0]} of {len(order)} images, and then for {counts[1]}")
+    return fig
+
+
+def fits_of_posterior(
+    log_joint: Callable[[Tensor], Tensor], fits: Sequence[tuple[Tensor, Tensor]], reach: float = 1.8
+) -> Figure:
+    """A posterior of two dimensions, and Gaussians fitted to it, round after round: ellipses of two standard deviations.
+
+    Args:
+        log_joint: log p(x, z) up to a constant, ``[n]``, of ``z`` ``[n, 2]``.
+        fits: mean ``[2]`` and covariance ``[2, 2]`` of each round, where it started first.
+        reach: the plane goes from -reach to reach.
+    """
+    line = torch.linspace(-reach, reach, 201)
+    log_p = numbers(log_joint(torch.cartesian_prod(line, line))).reshape(201, 201).T
+    density = np.exp(log_p - log_p.max())
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = 2 * np.stack([np.cos(angle), np.sin(angle)])
+    fig, axes = new_figure(2.3 * len(fits), 2.9, len(fits), sharey=True)
+    for number, (ax, (mean, covariance)) in enumerate(zip(np.atleast_1d(axes), fits, strict=True)):
+        ax.contourf(numbers(line), numbers(line), density, levels=np.linspace(0, 1, 11).tolist(), cmap="Greys")
+        ellipse = numbers(mean)[:, None] + np.linalg.cholesky(numbers(covariance)) @ circle
+        ax.plot(*ellipse, color=BLUE if number else ORANGE, lw=1.8)
+        ax.set(aspect="equal", xlabel="z₁", xlim=(-reach, reach), ylim=(-reach, reach))
+        set_title(ax, f"After {number} round{'s' * (number != 1)}" if number else "Where it starts")
+    np.atleast_1d(axes)[0].set_ylabel("z₂")
+    return fig
+
+
 def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     """What different proposals make of the same images, with as many draws each; the first is the one to compare with.
 

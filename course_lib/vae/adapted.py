@@ -17,7 +17,7 @@ in which they are large, and only in those: with the standard deviation r of the
 variance, and by all of it at most. A posterior of several peaks it does not see, and fits one of them: k-hat tells at
 best, and a `defensive_mixture` of the fit helps in a few dimensions.
 
-Sources: [Opper2009] (what holds at the best fit); [SalimansKnowles2013] (regression in place of second derivatives).
+Sources: [Opper2009] (what holds at the best fit); [Salimans2013] (regression in place of second derivatives).
 """
 
 from __future__ import annotations

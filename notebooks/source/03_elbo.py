@@ -874,8 +874,8 @@ print(
 )
 print("the gap varies by more than its own mean:", bool(gap.max() - gap.min() > gap.mean()))
 print(
-    "k-hat above 0.7 for fewer than one image in ten:",
-    bool((evidence.pareto_k > 0.7).double().mean() < 0.1),
+    "k-hat too high for fewer than one image in ten:",
+    evidence.share_of_high_pareto_k < 0.1,
 )
 
 # %% [markdown]
