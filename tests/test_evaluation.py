@@ -242,7 +242,7 @@ def test_an_interrupted_evaluation_from_fits_goes_on_where_it_was(tmp_path, monk
     whole = evaluate(MODEL, **how)
     monkeypatch.setattr(evaluation, "images_at_once", lambda *_: 16)
     interrupting(monkeypatch, after=1)
-    with pytest.raises(KeyboardInterrupt, match="^16 of 35 images are done and kept"):
+    with pytest.raises(KeyboardInterrupt, match=r"^16 of 35 images are done and kept"):
         evaluate(MODEL, **how, keep=Kept(tmp_path / "kept"))
     monkeypatch.undo()
     found = evaluate(MODEL, **how, keep=Kept(tmp_path / "kept"))

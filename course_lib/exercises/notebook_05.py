@@ -245,9 +245,7 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     mean = torch.tensor([0.7, -0.4], dtype=torch.float64)
     covariance = torch.tensor([[0.5, 0.3], [0.3, 0.8]], dtype=torch.float64)
     precision = torch.linalg.inv(covariance)
-    z = torch.tensor(
-        [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.5], [0.3, -1.2], [1.4, 0.9]], dtype=torch.float64
-    )
+    z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.5], [0.3, -1.2], [1.4, 0.9]], dtype=torch.float64)
     gradient = -(z - mean) @ precision
     got = answer(z.clone(), gradient.clone())
     if not isinstance(got, Sequence | Tensor) or len(got) != 2:
@@ -266,7 +264,7 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     if matches(found_covariance, torch.diag(1 / precision.diagonal()), 1e-5):
         wrong("that is one over each slope on the diagonal, and misses that the Gaussian leans: invert the matrix.")
     if not matches(found_covariance, covariance, 1e-5):
-        want, found = covariance.tolist(), [[round(float(one), 4) for one in row] for row in found_covariance]
+        want, found = covariance.tolist(), [[round(one, 4) for one in row] for row in found_covariance.tolist()]
         wrong(f"for gradients of a Gaussian with covariance {want} yours is {found}.")
     if found_mean.numel() != 2:
         wrong(f"in two dimensions a mean is [2]; yours has shape {list(found_mean.shape)}.")
@@ -278,14 +276,14 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     if matches(found_mean, z.mean(0), 1e-5):
         wrong("the covariance is right; that mean is the average of the draws, which knows nothing of the gradients.")
     if not matches(found_mean, mean, 1e-5):
-        want, found = mean.tolist(), [round(float(one), 4) for one in found_mean]
+        want, found = mean.tolist(), [round(one, 4) for one in found_mean.tolist()]
         wrong(f"the covariance is right; the mean of my Gaussian is {want}, and yours {found}.")
     # Gradients that no Gaussian has: the slopes of their line are not symmetric.
     _, bent = answer(z.clone(), (gradient + 0.3 * z.flip(1) * z.abs()).clone())
     bent = _tensor(bent).double()
     if not matches(bent, bent.T, 1e-6):
-        wrong("right for a Gaussian. For other gradients yours is not symmetric: average the slopes and their transpose.")
-    return right("a straight line through gradients is a Gaussian, and where the posterior is one, the posterior itself.")
+        wrong("right for a Gaussian. For others yours is not symmetric: average the slopes and their transpose.")
+    return right("a line through gradients is a Gaussian, and where the posterior is one, the posterior itself.")
 
 
 @check

@@ -190,7 +190,7 @@ def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
 def fits_of_posterior(
     log_joint: Callable[[Tensor], Tensor], fits: Sequence[tuple[Tensor, Tensor]], reach: float = 1.8
 ) -> Figure:
-    """A posterior of two dimensions, and Gaussians fitted to it, round after round: ellipses of two standard deviations.
+    """A posterior of two dimensions, and the Gaussians of a fit: ellipses of two standard deviations.
 
     Args:
         log_joint: log p(x, z) up to a constant, ``[n]``, of ``z`` ``[n, 2]``.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from course_lib.checks import real_number, whole_number
+from course_lib.weights import pareto_k_limit
 
 __all__ = ["CARD_VERSION", "Card", "Evaluation", "LogLikelihood", "Metric", "SplitMetrics", "card_from_json"]
 
@@ -211,7 +212,8 @@ def card_from_json(content: bytes, source: str) -> Card:
         card = _object("card", json.loads(content))
         version = whole_number("card_version", card.pop("card_version", None))
         if version <= CARD_VERSION:
-            return _card(_from_version_1(card) if version == 1 else card)
+            card = _from_version_1(card) if version == 1 else card
+            return _card(_from_version_2(card) if version <= 2 else card)
     except ValueError as error:
         problem = str(error).rstrip(".")
         raise ValueError(f"{source} is no card of a checkpoint of this course ({problem}): get it anew.") from None
@@ -280,6 +282,30 @@ def _evaluation_of_version_1(found: Any) -> Any:
     names = {"share_of_images_with_pareto_k_above_0.7": "share_of_high_pareto_k"}
     renamed = {names.get(name, name): value for name, value in found["log_likelihood"].items()}
     return {**found, "log_likelihood": renamed}
+
+
+def _from_version_2(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card of version 2 as version 3 has it: k-hats of few draws were held against the limit of many."""
+    if not isinstance(card.get("metrics"), dict):
+        return {**card}
+    metrics = {}
+    for split, found in card["metrics"].items():
+        if isinstance(found, dict):
+            others = found.get("others")
+            found = _evaluation_of_version_2(found)
+            if isinstance(others, list):
+                found["others"] = [_evaluation_of_version_2(one) for one in others]
+        metrics[split] = found
+    return {**card, "metrics": metrics}
+
+
+def _evaluation_of_version_2(found: Any) -> Any:
+    log_likelihood = found.get("log_likelihood") if isinstance(found, dict) else None
+    if not isinstance(log_likelihood, dict) or not isinstance(draws := log_likelihood.get("n_samples"), int):
+        return found
+    if draws > 0 and pareto_k_limit(draws) == pareto_k_limit(10**6):
+        return {**found}
+    return {**found, "log_likelihood": {**log_likelihood, "share_of_high_pareto_k": None}}
 
 
 def _fields_of(one: Evaluation) -> dict[str, Any]:

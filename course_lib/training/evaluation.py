@@ -156,9 +156,9 @@ def evaluate(
         The evidence of ``n_images`` images, in the data set's order.
 
     Raises:
-        ValueError: an unknown data set, split or proposal, more images than there are or fewer than processes, fewer than 2
-            samples, a negative seed, an unknown precision, images of another size than the model's, or what was kept
-            is damaged or of another version of the course.
+        ValueError: an unknown data set, split or proposal, more images than there are or fewer than processes, fewer
+            than 2 samples, a negative seed, an unknown precision, images of another size than the model's, or what was
+            kept is damaged or of another version of the course.
         OSError: the data cannot be had.
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """

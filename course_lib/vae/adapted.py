@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 
 from course_lib.checks import whole_number
-from course_lib.vae.distributions import standard_normal_log_prob
 from course_lib.vae.blocks import PASSES_WITH_GRADIENT, draws_per_block, to_float64
+from course_lib.vae.distributions import standard_normal_log_prob
 from course_lib.vae.models import LatentVariableModel, NoiseMap
 from course_lib.vae.noise import NoiseSource, for_each_image, normal
 
@@ -48,8 +48,8 @@ _LEAST, _MOST = 0.2, 25.0
 _TINY = 1e-6
 # Of the fit's variance so much is added to it for each unit of the residuals' standard deviation, and at most so much.
 _WIDER, _WIDEST = 0.6, 1.0
-# An ELBO has fallen if it is so many standard errors, and so many nats, below the best: those of the best, because a fit
-# that is far off has a large error, too.
+# An ELBO has fallen if it is so many standard errors, and so many nats, below the best: errors of the best, because
+# that of a fit which is far off is large, too.
 _FELL, _FELL_NATS = 4.0, 0.01
 # A fit has failed if log p(x) from its draws is so many nats below that from as many draws of the encoder. A lucky draw
 # of a heavy tail is two or three above at times: by Markov's inequality five, in less than one image of a hundred.
@@ -147,12 +147,7 @@ class Adapted:
         """
         # Nothing that was made in inference mode can be differentiated.
         x = x.clone() if x.is_inference() else x
-        q = model.posterior(x)
-        if not isinstance(q, NoiseMap):
-            raise ValueError(
-                f"the q(z|x) of {type(model).__name__} does not say how it is made of standard normal noise (from_noise "
-                "and to_noise), in which adapted fits: choose encoder, prior or defensive_mixture(0.1)."
-            )
+        q = _noise_map(model, x)
         sources = for_each_image(generator, len(x))
         block = self._images_at_once(model)
         parts = []
@@ -271,11 +266,21 @@ class _Line(NamedTuple):
         return _Fit(fit.mean + moved[..., 0], fit.factor @ change, change.mT @ self.residuals @ change)
 
 
+def _noise_map(model: LatentVariableModel, x: Tensor) -> NoiseMap:
+    q = model.posterior(x)
+    if isinstance(q, NoiseMap):
+        return q
+    raise ValueError(
+        f"the q(z|x) of {type(model).__name__} does not say how it is made of standard normal noise (from_noise and "
+        "to_noise), in which adapted fits: choose encoder, prior or defensive_mixture(0.1)."
+    )
+
+
 class _Target:
     """log f(u) of a few images, and its gradient."""
 
     def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
-        self._model, self._x, self._q = model, x, model.posterior(x)
+        self._model, self._x, self._q = model, x, _noise_map(model, x)
         self._at_once = max(1, draws_per_block(model, with_gradient=True) // len(x))
 
     def drawn(
@@ -288,7 +293,8 @@ class _Target:
         noise = normal((k, *fit.mean.shape), generators, self._x.device, self._x.dtype)
         mean, factor = (each.to(self._x.device, self._x.dtype) for each in fit[:2])
         u = mean + torch.einsum("bij,kbj->kbi", factor, noise)
-        values, gradients = [], []
+        values: list[Tensor] = []
+        gradients: list[Tensor] = []
         for some in u.split(self._at_once):
             with torch.set_grad_enabled(with_gradient):
                 some = some.detach().requires_grad_(with_gradient)

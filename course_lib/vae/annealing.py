@@ -5,8 +5,9 @@ the posterior, through densities in between,
 
 .. math:: \log f_\beta(z) = (1 - \beta) \log s(z) + \beta \log p(x, z), \quad 0 = \beta_0 < \dots < \beta_T = 1
 
-where the start s is the prior, q(z|x), or a Gaussian fitted to the image. A chain draws :math:`z_0 \sim s`, and moves by Hamiltonian dynamics in a way
-that leaves each density in turn as it is. Its weight has the expectation p(x), however few the steps:
+where the start s is the prior, q(z|x), or a Gaussian fitted to the image. A chain draws :math:`z_0 \sim s`, and moves
+by Hamiltonian dynamics in a way that leaves each density in turn as it is. Its weight has the expectation p(x), however
+few the steps:
 
 .. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1}) \, [\log p(x, z_{t-1}) - \log s(z_{t-1})]
 
@@ -27,8 +28,8 @@ import torch
 from torch import Tensor
 
 from course_lib.estimates import value_with_error
-from course_lib.vae.annealing_settings import Annealing, check_settings
 from course_lib.vae.adapted import passes_and_failures
+from course_lib.vae.annealing_settings import Annealing, check_settings
 from course_lib.vae.blocks import PASSES_WITH_GRADIENT, draws_per_block, to_float64
 from course_lib.vae.evidence import Evidence, patient_bar
 from course_lib.vae.hamiltonian import Kernel, Path, State, noise_of_moves

@@ -71,8 +71,7 @@ class DiagonalGaussian:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats at ``z`` ``[..., latent_dim]``, summed over the latent dimensions."""
-        noise = (z - self.mean) / self.std
-        return standard_normal_log_prob(noise) - self.std.log().sum(-1)
+        return standard_normal_log_prob((z - self.mean) / self.std) - self.std.log().sum(-1)
 
     def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """See `course_lib.vae.models.NoiseMap`."""

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from course_lib.checks import one_of, whole_number
 from course_lib.estimates import Estimate, pareto_k, pareto_k_limit, tail_length, value_with_error
+from course_lib.vae.adapted import AdaptedGaussian, passes_and_failures
 from course_lib.vae.blocks import SAMPLES_AT_ONCE, draws_per_block, images_per_block, to_float64
 from course_lib.vae.models import LatentVariableModel, check_model, checked_n_samples, refuse_log_weights
 from course_lib.vae.noise import Purpose, image_numbers, keyed
-from course_lib.vae.adapted import AdaptedGaussian, passes_and_failures
 from course_lib.vae.proposals import Proposal, ProposalDistribution, drawn, encoder, fit_of, is_fitted, proposed
 
 __all__ = ["Evidence", "Precision", "RunningEvidence", "log_likelihood"]
@@ -290,8 +290,8 @@ def log_likelihood(
         x: images, ``[batch, ...]``.
         n_samples: draws of z for each image, from 2, without which there is no error, to 100 million.
         seed: of the draws, at least 0.
-        proposal: where z is drawn; see `course_lib.vae.proposals`. One that is fitted, such as `adapted`, is fitted with
-            draws of its own, in the precision of the model.
+        proposal: where z is drawn; see `course_lib.vae.proposals`. `adapted` is fitted with draws of its own, in the
+            precision of the model.
         precision: of the matrix products in p(x, z). ``"float32"`` leaves them in the precision of the model's
             parameters, which is double if the model is. ``"bfloat16"`` rounds those of a model in single precision,
             and is faster on processors that are made for it; z, q(z|x) and all sums keep their precision. Its

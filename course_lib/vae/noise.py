@@ -78,7 +78,7 @@ class FromCPU:
 
 
 # One source for a batch, one for each of its images, a part of one, one on the CPU, or torch's global one.
-NoiseSource = torch.Generator | Sequence[torch.Generator] | Part | FromCPU | None
+NoiseSource = torch.Generator | Sequence[torch.Generator | None] | Part | FromCPU | None
 
 
 def keyed(device: torch.device, purpose: Purpose, seed: int, number: int) -> torch.Generator:

@@ -112,8 +112,8 @@ def defensive_mixture(share: float, proposal: Proposal = encoder) -> Proposal:
 
     Its density is that of the mixture whichever of them a draw came from (the balance heuristic), so no weight can
     exceed the largest p(x|z) over ``share``: for bits their variance is finite. If the other is good it costs a
-    ``share`` of the draws. With dozens of latent dimensions the bound is far above any weight that will ever be drawn, because
-    draws from the prior miss the image: then nothing changes but that cost.
+    ``share`` of the draws. With dozens of latent dimensions the bound is far above any weight that will ever be drawn,
+    because draws from the prior miss the image: then nothing changes but that cost.
 
     Args:
         share: between 0 and 1.

@@ -625,8 +625,12 @@ for name, card in cards.items():
 # %%
 for name, card in cards.items():
     test = card.metrics["test"]
-    shares = [test.by(p).log_likelihood.share_of_high_pareto_k for p in ("encoder", "adapted")]
-    print(f"{name:22} k-hat too high: encoder {shares[0]:.0%}, fitted {shares[1]:.0%} of images")
+    shares = [
+        test.by(p).log_likelihood.share_of_high_pareto_k for p in ("encoder", "adapted")
+    ]
+    print(
+        f"{name:22} k-hat too high: encoder {shares[0]:.0%}, fitted {shares[1]:.0%} of images"
+    )
 
 # %% [markdown]
 # Read the table with care.

@@ -421,7 +421,9 @@ proposals = {
     "student_t(5)": student_t(5),
     "made to measure": made_to_measure,
 }
-found = {n: log_likelihood(plain, its_own[:40], 2_000, proposal=p) for n, p in proposals.items()}
+found = {
+    n: log_likelihood(plain, its_own[:40], 2_000, proposal=p) for n, p in proposals.items()
+}
 for name, evidence in found.items():
     gain = (evidence.per_image - found["encoder"].per_image).mean()
     high = evidence.share_of_high_pareto_k
@@ -557,7 +559,9 @@ log_w, log_w_encoder = log_joint - log_fit, log_joint - q.log_prob(z)
 log_p_x = iwae_bound(log_w)
 average = (torch.softmax(log_w, 0) * log_w_encoder).sum(0)  # over the posterior
 divergence = (average - log_p_x).median()
-print(f"KL(posterior || q), median: {divergence:.0f} nats, some {divergence.exp():.0e} draws")
+print(
+    f"KL(posterior || q), median: {divergence:.0f} nats, some {divergence.exp():.0e} draws"
+)
 forgiven = (log_p_x - found["encoder"].elbo).median()
 print(f"KL(q || posterior), which training makes small: {forgiven:.0f} nats")
 
@@ -756,7 +760,9 @@ def fitted(card):
 
 
 print("                               log p(x), test                   k-hat too high")
-print("checkpoint               ELBO  encoder         adapted  train-test  encoder  adapted")
+print(
+    "checkpoint               ELBO  encoder         adapted  train-test  encoder  adapted"
+)
 for c in sorted(cards, key=lambda c: fitted(c).value):
     test, of_fit = c.metrics["test"], fitted(c)
     of_encoder = test.by("encoder")
