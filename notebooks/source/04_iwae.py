@@ -616,17 +616,17 @@ print("shape for 3 images with 5 draws each:", [*log_w.shape])
 print(f"{'':41}log p(x), test: encoder's           fitted")
 print(f"{'checkpoint':22} epochs     ELBO    L_5000   paper's L_5000   proposal")
 for name, card in cards.items():
-    test = card.metrics["test"]
-    of_encoder, of_fit = test.by("encoder"), test.by("adapted").log_likelihood
+    metrics = card.metrics["test"]
+    of_encoder, of_fit = metrics.by("encoder"), metrics.by("adapted").log_likelihood
     print(f"{name:22} {card['epochs']:>6} {of_encoder.elbo.value:>8.2f}", end=" ")
     print(f"{of_encoder.log_likelihood.value:>9.2f} {published[name]:>12.2f}", end=" ")
     print(f"{of_fit.value:>14.2f} ± {of_fit.std_error_over_images:.2f}")
 
 # %%
 for name, card in cards.items():
-    test = card.metrics["test"]
+    metrics = card.metrics["test"]
     shares = [
-        test.by(p).log_likelihood.share_of_high_pareto_k for p in ("encoder", "adapted")
+        metrics.by(p).log_likelihood.share_of_high_pareto_k for p in ("encoder", "adapted")
     ]
     print(
         f"{name:22} k-hat too high: encoder {shares[0]:.0%}, fitted {shares[1]:.0%} of images"

@@ -764,9 +764,9 @@ print(
     "checkpoint               ELBO  encoder         adapted  train-test  encoder  adapted"
 )
 for c in sorted(cards, key=lambda c: fitted(c).value):
-    test, of_fit = c.metrics["test"], fitted(c)
-    of_encoder = test.by("encoder")
-    thousand = next(one for one in test.all if one.size[1] == 1_000)
+    metrics, of_fit = c.metrics["test"], fitted(c)
+    of_encoder = metrics.by("encoder")
+    thousand = next(one for one in metrics.all if one.size[1] == 1_000)
     difference = c.metrics["train"].log_likelihood.value - thousand.log_likelihood.value
     columns = [
         f"{c.name:21} {of_encoder.elbo.value:7.2f}",
