@@ -613,14 +613,16 @@ log_w = models["mnist-iwae-2layer-k50"].log_weights(torch.zeros(3, 784), 5)
 print("shape for 3 images with 5 draws each:", [*log_w.shape])
 
 # %%
-print(f"{'':41}log p(x), test: encoder's           fitted")
-print(f"{'checkpoint':22} epochs     ELBO    L_5000   paper's L_5000   proposal")
+print(
+    "log p(x) of test images: 5,000 draws from the encoder, ours and the paper's; and fits"
+)
+print(f"{'checkpoint':22} epochs     ELBO    L_5000  paper's L_5000        fitted")
 for name, card in cards.items():
     metrics = card.metrics["test"]
     of_encoder, of_fit = metrics.by("encoder"), metrics.by("adapted").log_likelihood
     print(f"{name:22} {card['epochs']:>6} {of_encoder.elbo.value:>8.2f}", end=" ")
-    print(f"{of_encoder.log_likelihood.value:>9.2f} {published[name]:>12.2f}", end=" ")
-    print(f"{of_fit.value:>14.2f} ± {of_fit.std_error_over_images:.2f}")
+    print(f"{of_encoder.log_likelihood.value:>9.2f} {published[name]:>15.2f}", end=" ")
+    print(f"{of_fit.value:>8.2f} ± {of_fit.std_error_over_images:.2f}")
 
 # %%
 for name, card in cards.items():
