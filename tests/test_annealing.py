@@ -193,7 +193,9 @@ def test_an_image_has_the_same_chains_in_any_batch(start, monkeypatch):
     for name in ("log_weights", "per_image", "acceptance_rate", "step_size"):
         torch.testing.assert_close(getattr(one_by_one, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
     other = annealed_importance_sampling(model, x[3:5], Annealing(n_steps=5, n_chains=6, seed=5, start=start))
-    assert not torch.isclose(other.log_weights, whole.log_weights[:, 3:5]).any()
+    # From a fit that is exact every weight is p(x), with whatever draws.
+    if start != "adapted":
+        assert not torch.isclose(other.log_weights, whole.log_weights[:, 3:5]).any()
 
 
 def test_images_chains_and_purposes_have_draws_of_their_own():

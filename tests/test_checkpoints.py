@@ -112,7 +112,7 @@ def test_all_files_of_a_checkpoint_have_its_name(tmp_path):
         files.state: ".state",
         files.log: ".jsonl",
         files.tensorboard: ".tensorboard",
-        files.evaluation("test", 50): ".test-50.evaluation",
+        files.evaluation("test", "adapted", 50): ".test-adapted-50.evaluation",
     }
     for path, suffix in suffixes.items():
         assert path == tmp_path / f"v1.5 of mine{suffix}"
@@ -197,7 +197,7 @@ def empty(weights):
 
 
 def card_of_the_future(weights):
-    weights.with_suffix(".json").write_text('{"card_version": 3, "anything": "else"}')
+    weights.with_suffix(".json").write_text('{"card_version": 4, "anything": "else"}')
 
 
 def card_not_json(weights):
@@ -258,7 +258,7 @@ UPDATE = r": update the course\."
         (pickled, ValueError, "tiny.safetensors", ANEW),
         (truncated_with_matching_hash, ValueError, "tiny.safetensors", ANEW),
         (empty, ValueError, "tiny.safetensors", ANEW),
-        (card_of_the_future, ValueError, "tiny.json", r"version 3 and this course reads versions up to 2" + UPDATE),
+        (card_of_the_future, ValueError, "tiny.json", r"version 4 and this course reads versions up to 3" + UPDATE),
         (card_not_json, ValueError, "tiny.json", ANEW),
         (card_not_text, ValueError, "tiny.json", ANEW),
         (card_a_list, ValueError, "tiny.json", ANEW),

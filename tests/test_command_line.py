@@ -258,7 +258,7 @@ def test_an_evaluation_goes_on_after_ctrl_c(grey, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(evaluation, "images_per_block", lambda *_: 1)
     monkeypatch.setattr(evaluation, "log_likelihood", interrupted)
     assert main(command) == 130
-    said, kept = capsys.readouterr(), tmp_path / "grey.test-20.evaluation-0"
+    said, kept = capsys.readouterr(), tmp_path / "grey.test-encoder-20.evaluation-0"
     assert said.out == ""
     assert said.err == f"\nInterrupted. 20 of 30 images are done and kept in {kept}: the same again goes on.\n"
     taken.clear()
