@@ -725,7 +725,7 @@ figures.sandwich(
 )
 
 # %% [markdown]
-# Sixty steps from the fit bring the gap to within its error. (From the prior, we measured, 500 steps leave two nats.) And
+# Sixty steps from the fit bring the gap to within its error. (From the prior, 200 steps stay more than a nat away.) And
 # importance sampling from the fit lies where the bounds meet. How far below that is the encoder, for the network whose
 # k-hats were all too high?
 
