@@ -3,7 +3,8 @@
 import inspect
 
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+
+from course_lib.figures.style import Figure
 
 # What the tests give to figures that take one title, or one for each of two panels.
 TITLE = "What it shows"
@@ -39,6 +40,17 @@ def check_titles_axes_and_shown_once(draw):
         assert ax.get_title(loc="left")
         if ax.axison:
             assert ax.get_xlabel()
+
+
+def check_described(draw):
+    """The alternative text says more than the titles do, and no more than a listener can keep in mind."""
+    figure = draw()
+    assert 80 <= len(figure.alt) <= 650, figure.alt
+    assert figure.alt.endswith(".")
+    for trace in ("  ", "nan", "inf ", "None", "tensor", "array(", "np.", "e+"):
+        assert trace not in figure.alt
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert len(figure.alt) >= max(map(len, titles)) + 60
 
 
 def check_titles_given_are_titles_shown(function, draw):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import course_lib.figures
+from course_lib.figures.style import listed, new_figure, two_digits
 
 MODULES = sorted(Path(course_lib.figures.__file__).parent.glob("*.py"))
 SIMULATES = re.compile(
@@ -48,3 +49,28 @@ def test_a_module_that_simulates_is_noticed(code, name):
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_no_figure_simulates(module):
     assert what_simulates(module.read_text(encoding="utf-8")) == []
+
+
+def test_a_figure_carries_its_alternative_text_to_the_notebook():
+    figure, _ = new_figure()
+    figure.describe("A line.")
+    assert figure._repr_mimebundle_(include=None, exclude=None) == ({}, {"image/png": {"alt": "A line."}})
+    assert repr(figure) == "<Figure size 750x360 with 1 Axes>"
+
+
+def test_a_figure_without_an_alternative_text_cannot_be_shown():
+    figure, _ = new_figure()
+    with pytest.raises(ValueError, match="no alternative text"):
+        figure._repr_mimebundle_()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(184.9, "180"), (31_144.0, "31,000"), (0.0321, "0.032"), (3.2e-5, "3.2e-05"), (-23.96, "−24"), (0, "0")],
+)
+def test_numbers_in_a_text_have_two_digits(value, text):
+    assert two_digits(value) == text
+
+
+def test_parts_are_listed_in_a_sentence():
+    assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]

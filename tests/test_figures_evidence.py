@@ -8,6 +8,7 @@ import pytest
 import torch
 from figure_checks import (
     TITLE,
+    check_described,
     check_titles_axes_and_shown_once,
     check_titles_given_are_titles_shown,
     drawing_functions,
@@ -57,7 +58,7 @@ FIGURES = {
     "log_weights": lambda: notebook_05.log_weights(torch.randn(100, generator=GENERATOR) - 80),
     "evidence_against_n": lambda: notebook_05.evidence_against_n([20, 200], [SMALL, LARGE]),
     "pareto_k_by_image": lambda: notebook_05.pareto_k_by_image(LARGE),
-    "pareto_k_compared": lambda: notebook_05.pareto_k_compared(SMALL, LARGE),
+    "pareto_k_compared": lambda: notebook_05.pareto_k_compared(with_k_hat(0.9, 0.8), with_k_hat(0.5, 0.9)),
     "fits_of_posterior": lambda: notebook_05.fits_of_posterior(log_density, FITS),
     "proposals_compared": lambda: notebook_05.proposals_compared({"encoder": LARGE, "other": LARGE}),
     "annealing": lambda: notebook_05.annealing(
@@ -81,6 +82,11 @@ def test_every_figure_is_covered():
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_has_titles_and_named_axes_and_is_shown_once(name):
     check_titles_axes_and_shown_once(FIGURES[name])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_says_in_words_what_it_shows(name):
+    check_described(FIGURES[name])
 
 
 @pytest.mark.parametrize("name", titled(DRAWING))
@@ -138,6 +144,13 @@ def test_k_hats_above_the_limit_are_counted_without_those_that_do_not_apply():
     assert len(drawn) == 4
 
 
+def test_an_infinite_k_hat_is_at_the_edge_and_in_the_legend():
+    (ax,) = notebook_05.pareto_k_by_image(with_k_hat(0.2, math.inf)).axes
+    (edge,) = (line for line in ax.lines if line.get_label() == "infinite")
+    assert edge.get_ydata() == pytest.approx([ax.get_ylim()[1]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["infinite"]
+
+
 def test_a_figure_of_k_hats_is_drawn_where_none_applies():
     (ax,) = notebook_05.pareto_k_by_image(with_k_hat(math.nan, math.nan)).axes
     ax.figure.canvas.draw()
@@ -181,7 +194,7 @@ def test_k_hats_are_compared_image_by_image():
     _, was, now = ax.lines
     assert was.get_ydata().tolist() == pytest.approx([0.3, 0.8, 0.9])
     assert now.get_ydata().tolist() == pytest.approx([0.2, 0.9, 0.5])
-    assert title(ax) == "k-hat is too high for 2 of 3 images, and then for 1"
+    assert title(ax) == "k-hat is too high for 2 of 3 images with the encoder, for 1 after the fit"
 
 
 def test_ellipses_lie_two_standard_deviations_from_the_mean():

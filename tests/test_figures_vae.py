@@ -5,13 +5,14 @@ import torch
 from figure_checks import (
     TITLE,
     TITLES,
+    check_described,
     check_titles_axes_and_shown_once,
     check_titles_given_are_titles_shown,
     drawing_functions,
     titled,
 )
 
-from course_lib.figures import images, live, notebook_03, notebook_04
+from course_lib.figures import diagrams, images, live, notebook_03, notebook_04
 from course_lib.figures.tensors import numbers
 from course_lib.vae import VAE, LinearGaussianVAE, log_likelihood
 
@@ -19,7 +20,7 @@ IMAGES = torch.rand(4, 64, generator=torch.Generator().manual_seed(0))
 MODEL = LinearGaussianVAE.random(data_dim=4, latent_dim=2, seed=0)
 EVIDENCE = log_likelihood(MODEL, MODEL.simulate(5, seed=0), n_samples=20)
 
-DRAWING = drawing_functions(images, notebook_03, notebook_04)
+DRAWING = drawing_functions(images, diagrams, notebook_03, notebook_04)
 FIGURES = {
     "image_rows": lambda: images.image_rows({"first": IMAGES, "second": IMAGES[:2]}, TITLE),
     # notebook 03
@@ -63,7 +64,8 @@ FIGURES = {
     "evidence_by_k": lambda: notebook_04.evidence_by_k({1: EVIDENCE, 5: EVIDENCE}, TITLE),
     "draw_two_layers": notebook_04.draw_two_layers,
     "activity": lambda: notebook_04.activity(
-        {"Digits": {"k = 1": torch.tensor([0.5, 0.001])}, "MNIST": {"k = 1": torch.tensor([0.9])}}, threshold=0.01
+        {"Digits: one": {"k = 1": torch.tensor([0.5, 0.001])}, "MNIST: all": {"k = 1": torch.tensor([0.9])}},
+        threshold=0.01,
     ),
 }
 
@@ -75,6 +77,11 @@ def test_every_figure_is_covered():
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_has_titles_and_named_axes_and_is_shown_once(name):
     check_titles_axes_and_shown_once(FIGURES[name])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_says_in_words_what_it_shows(name):
+    check_described(FIGURES[name])
 
 
 @pytest.mark.parametrize("name", titled(DRAWING))
@@ -105,6 +112,46 @@ def test_a_live_curve_is_one_output_that_ends_as_the_whole_curve(monkeypatch):
     assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == ("The bound rises", "epoch", "nats")
 
 
+def test_a_live_curve_marks_what_its_lower_limit_cuts_off_and_says_where_its_lines_go():
+    curve = live.LiveCurve("epoch", "nats", "The bound rises")
+    for epoch in range(30):
+        curve.points.setdefault("test", []).append((epoch, -1000.0 if epoch == 0 else -20.0))
+    figure = curve.figure()
+    (ax,) = figure.axes
+    (mark,) = (line for line in ax.lines if line.get_marker() == "v" and len(line.get_xdata()))
+    assert (*mark.get_xdata(), *mark.get_ydata()) == (0, 0)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["test", "beyond the axis"]
+    assert figure.alt.endswith("“test” goes from −1,000 to −20 at 29.")
+
+
+def test_a_k_has_one_colour_in_all_of_notebook_04():
+    ks = [1, 5, 50]
+    curve = live.LiveCurve("updates", "nats", "Three models")
+    curve.points = {f"k = {k}": [(0, -30.0)] for k in ks}
+    (ax,) = curve.figure().axes
+    expected = [line.get_color() for line in ax.lines]
+    (ax,) = notebook_04.activity({"": {f"k = {k}": torch.tensor([0.5]) for k in ks}}, threshold=0.01).axes
+    assert [line.get_color() for line in ax.lines[:3]] == expected
+    left, right = notebook_04.evidence_by_k(dict.fromkeys(ks, EVIDENCE), TITLE).axes
+    bars = [bar.lines[0].get_color() for bar in left.containers]
+    assert bars == [colour for colour in expected for _ in range(2)]
+    assert [bar.lines[0].get_color() for bar in right.containers] == expected[1:]
+    (ax,) = notebook_04.bounds_against_k([1, 2, 5, 50], [(-9.0, 0.1)] * 4, -9.1, -8.0, TITLE).axes
+    marked = {line.get_xdata()[0]: line.get_color() for line in ax.lines if line.get_markersize() == 8}
+    assert marked == dict(zip(ks, expected, strict=True))
+
+
+def test_estimates_beyond_the_bins_are_marked_and_counted():
+    estimates = torch.linspace(-1, 1, 1_000)
+    far = torch.cat([torch.tensor([-90.0, 80.0]), estimates[2:]])
+    first, second = notebook_03.gradient_histograms({"near": estimates, "far": far}, exact=0.0).axes
+    assert "^" not in {line.get_marker() for line in first.lines}
+    assert {"<", ">"} <= {line.get_marker() for line in second.lines}
+    texts = [text.get_text() for text in first.figure.legends[0].get_texts()]
+    assert any("beyond the axis" in text for text in texts)
+    assert "mean of the estimates" in texts
+
+
 def test_a_live_curve_keeps_what_it_has_when_training_is_interrupted(monkeypatch):
     shown = []
     monkeypatch.setattr(live, "display", lambda figure, display_id: shown.append(figure))
@@ -120,3 +167,11 @@ def test_a_live_curve_keeps_what_it_has_when_training_is_interrupted(monkeypatch
 def test_numbers_of_a_tensor_need_no_gradient_and_keep_their_shape():
     values = torch.tensor([[0.5, -1.0, 2.0]], requires_grad=True)
     assert numbers(values).tolist() == [[0.5, -1.0, 2.0]]
+
+
+def test_rows_of_images_are_told_apart_in_words():
+    bits = (IMAGES > 0.5).float()
+    figure = images.image_rows({"grey": IMAGES, "once": bits, "twice": bits.clone(), " ": IMAGES[:1]}, TITLE)
+    assert figure.alt.endswith(
+        "“grey”: 4 in shades of grey; “once”: 4 in black and white; “twice”: the same as “once”; 1 in shades of grey."
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
@@ -264,6 +265,46 @@ def test_figures_are_stored_whatever_backend_the_shell_asks_for(tmp_path, monkey
     assert picture(figure).mode == "P"
 
 
+DESCRIBED = """\
+# %%
+from course_lib.figures.style import new_figure
+
+figure, axes = new_figure()
+axes.plot([1, 2])
+figure.describe('A line from 1 to 2, "rising" & <straight>.')
+
+# %%
+from IPython.display import display
+
+display(figure, display_id=True).update(figure)
+"""
+
+
+def test_figures_are_stored_with_their_alternative_texts_and_shown_with_them(tmp_path, caplog):
+    write(tmp_path, "01_figure.py", DESCRIBED)
+    build(folder=tmp_path)
+    alt = 'A line from 1 to 2, "rising" & <straight>.'
+    outputs = [output for cell in code_cells(tmp_path / "01_figure.ipynb") for output in cell.outputs]
+    assert [output.output_type for output in outputs] == ["execute_result", "display_data"]
+    for output in outputs:
+        assert output.metadata["image/png"] == {"alt": alt}
+        assert output.data["text/plain"] == "<Figure size 750x360 with 1 Axes>"
+        assert picture(output.data["image/png"]).mode == "P"
+    (outcome,) = run(folder=tmp_path, build_folder=tmp_path / "build")
+    assert outcome.ok
+    page = BeautifulSoup((tmp_path / "build" / "01_figure.html").read_text(encoding="utf-8"), "html.parser")
+    assert [image["alt"] for image in page.find_all("img")] == [alt, alt]
+    assert "Alternative text is missing" not in caplog.text
+
+
+def test_a_figure_that_nobody_described_is_an_error_where_it_is_shown(tmp_path):
+    write(tmp_path, "01_figure.py", "# %%\nfrom course_lib.figures.style import new_figure\n\nnew_figure()[0]\n")
+    build(folder=tmp_path)
+    (cell,) = code_cells(tmp_path / "01_figure.ipynb")
+    (error,) = (output for output in cell.outputs if output.output_type == "error")
+    assert "no alternative text" in error.evalue
+
+
 def picture(png: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(png)))
 
@@ -456,6 +497,16 @@ def test_stored_notebooks_were_run_from_top_to_bottom_without_complaint(source, 
     assert len(outputs) > len(cells) / 4
     assert not [output for output in outputs if output.output_type == "error"]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+@each_notebook
+def test_each_figure_has_an_alternative_text_of_its_own(source, solved):
+    outputs = [output for cell in code_cells(stored(source, solved)) for output in cell.outputs]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert figures
+    texts = [figure.metadata.get("image/png", {}).get("alt", "") for figure in figures]
+    assert all(len(text) >= 40 for text in texts)
+    assert len(set(texts)) == len(texts)
 
 
 @each_notebook

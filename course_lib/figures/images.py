@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.figures.style import new_figure, set_title
+from course_lib.figures.style import Figure, new_figure, set_title
 from course_lib.figures.tensors import numbers
 
 
@@ -20,7 +20,23 @@ def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     fig, ax = new_figure(1.6 + 0.62 * n_columns, 0.5 + 0.62 * len(rows))
     show_rows(ax, rows)
     set_title(ax, title)
-    return fig
+    return fig.describe(f"{title}. Images beside each other, white on black. {_described(rows)}")
+
+
+def _described(rows: Mapping[str, Tensor]) -> str:
+    """What a text can say of rows of images: how many, how large, bits or grey, and which are the same."""
+    parts = []
+    known: dict[str, Tensor] = {}
+    for name, images in rows.items():
+        bits = bool(((images == 0) | (images == 1)).all())
+        twin = next((other for other, theirs in known.items() if torch.equal(images, theirs)), None)
+        what = (
+            f"the same as “{twin}”" if twin else f"{len(images)} in {'black and white' if bits else 'shades of grey'}"
+        )
+        parts.append(f"“{name}”: {what}" if name.strip() else what)
+        known[name] = images
+    side = _side(next(iter(rows.values())))
+    return f"Rows from the top, of {side} × {side} pixels each: {'; '.join(parts)}."
 
 
 def show_rows(ax: Axes, rows: Mapping[str, Tensor]) -> None:

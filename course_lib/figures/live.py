@@ -9,9 +9,18 @@ from types import TracebackType
 
 import numpy as np
 from IPython.display import DisplayHandle, display
-from matplotlib.figure import Figure
 
-from course_lib.figures.style import CYCLE, LINES, MARKERS, new_figure, set_title
+from course_lib.figures.style import (
+    CYCLE,
+    LINES,
+    MARKERS,
+    Figure,
+    listed,
+    mark_what_leaves,
+    new_figure,
+    set_title,
+    two_digits,
+)
 
 
 class LiveCurve:
@@ -63,9 +72,26 @@ class LiveCurve:
         if len(values) > 20 and last:
             low, high = min(last), max(values)
             ax.set_ylim(max(min(values), low - 2.5 * (high - np.median(values)) - 4), None)
+            mark_what_leaves(ax)
         ax.legend(loc="lower right")
         set_title(ax, self.title)
-        return fig
+        return fig.describe(
+            f"Line chart of the {self.ylabel} against {self.xlabel} during a training. {self._from_where_to_where()}"
+        )
+
+    def _from_where_to_where(self) -> str:
+        ways, ends = [], {}
+        for name, points in self.points.items():
+            known = [(x, y) for x, y in points if math.isfinite(y)]
+            if known:
+                (_, start), (x, end) = known[0], known[-1]
+                ways.append(f"“{name}” goes from {two_digits(start)} to {two_digits(end)} at {x:g}")
+                ends[name] = end
+        if not ways:
+            return "There are no values yet."
+        ranked = sorted(ends, key=lambda name: -ends[name])
+        order = f" At the end, from the highest: {', '.join(ranked)}." if len(ranked) > 1 else ""
+        return f"{listed(ways)}.{order}"
 
     def _show(self) -> None:
         if self._handle is None:

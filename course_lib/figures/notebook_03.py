@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
-from torch import Tensor, nn
+from matplotlib.patches import Circle
+from torch import Tensor
 
+from course_lib.figures.diagrams import draw_broadcasting as draw_broadcasting
+from course_lib.figures.diagrams import draw_networks as draw_networks
+from course_lib.figures.diagrams import jensen as jensen
+from course_lib.figures.diagrams import ways_to_be_positive as ways_to_be_positive
 from course_lib.figures.images import show_rows, show_tiles
 from course_lib.figures.style import (
     BLACK,
     BLUE,
     GREEN,
-    GREY,
     HATCHES,
     LINES,
     MARKERS,
     ORANGE,
     PURPLE,
+    Figure,
+    legend_below,
+    listed,
+    mark_what_leaves,
     new_figure,
     set_title,
+    two_digits,
 )
 from course_lib.figures.tensors import numbers
-from course_lib.vae import VAE
 
 
 def against_dimension(
@@ -56,33 +61,21 @@ def against_dimension(
         ax.set_xlabel("numbers in z")
     left.axhline(0, color=BLACK, ls=":", lw=1)
     left.set_yscale("symlog", linthresh=0.1)
-    left.set_ylabel("estimate − exact log p(x) (nats)")
+    left.set_ylabel("estimate − exact log p(x) (nats)\nlinear within ±0.1, logarithmic beyond")
     left.legend(loc="lower left", fontsize=9)
     set_title(left, titles[0])
     right.set(yscale="log", ylabel=f"effective draws out of {n_draws:,}", ylim=(0.7, 1.6 * n_draws))
     set_title(right, titles[1])
-    return fig
-
-
-def jensen(weights: tuple[float, float]) -> Figure:
-    """Two weights, their mean, and the logarithm before and after averaging."""
-    low, high = sorted(weights)
-    mean = (low + high) / 2
-    fig, ax = new_figure(6.5, 3.6)
-    grid = np.linspace(low / 2, high * 1.2, 300)
-    ax.plot(grid, np.log(grid), color=BLUE, label="log w")
-    ax.plot([low, high], np.log([low, high]), "o--", color=GREY)
-    ax.plot(mean, math.log(mean), "s", color=BLACK, ms=8)
-    ax.plot(mean, (math.log(low) + math.log(high)) / 2, "D", color=ORANGE, ms=8)
-    ax.annotate(
-        "", (mean, math.log(mean)), (mean, (math.log(low) + math.log(high)) / 2), arrowprops={"arrowstyle": "<->"}
+    ends = [
+        f"with {name} the median error is {two_digits(float(errors[name][-1].median()))} nats and the median of the "
+        f"effective draws {two_digits(float(ess[name][-1].median()))}"
+        for name in errors
+    ]
+    return fig.describe(
+        f"Two charts against the latent dimension, {dims[0]} to {dims[-1]}, logarithmic, a dot for each image and a "
+        "line for their median. Left, errors of log p(x) in nats, linear within ±0.1 and logarithmic beyond. Right, "
+        f"effective draws out of {n_draws:,}, logarithmic. At dimension {dims[-1]}, {listed(ends)}."
     )
-    ax.annotate("log of the mean: log p(x)", (mean, math.log(mean)), (0, 10), textcoords="offset points", ha="right")
-    below = (mean, (math.log(low) + math.log(high)) / 2)
-    ax.annotate("mean of the logs: the ELBO", below, (8, -12), textcoords="offset points", color=ORANGE)
-    ax.set(xlabel="weight w", ylabel="nats")
-    set_title(ax, "The logarithm bends down: chords lie below it")
-    return fig
 
 
 def bound_as_q_moves(
@@ -118,76 +111,14 @@ def bound_as_q_moves(
         set_title(ax, title)
     axes[0].set_ylabel("nats")
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    return fig
-
-
-def draw_networks(model: VAE, batch_size: int) -> Figure:
-    """Encoder and decoder as boxes, with the shape of what leaves each for a batch."""
-
-    def layers(network: nn.Module) -> list[tuple[str, int]]:
-        modules = list(network.children())
-        linear = [i for i, module in enumerate(modules) if isinstance(module, nn.Linear)]
-        names = [
-            f"linear,\n{type(modules[i + 1]).__name__.lower()}" if i + 1 < len(modules) else "linear" for i in linear
-        ]
-        return [(name, modules[i].out_features) for name, i in zip(names, linear, strict=True)]  # type: ignore[misc]
-
-    side = math.isqrt(model.data_dim)
-    rows = {
-        "encoder, φ": [
-            ("image x", f"[{batch_size}, 1, {side}, {side}]"),
-            ("flatten", f"[{batch_size}, {model.data_dim}]"),
-            *((name, f"[{batch_size}, {n}]") for name, n in layers(model.encoder)),
-            ("μ, σ =\nsoftplus(r)", f"[{batch_size}, {model.latent_dim}]"),
-        ],
-        "decoder, θ": [
-            ("code z", f"[{batch_size}, {model.latent_dim}]"),
-            *((name, f"[{batch_size}, {n}]") for name, n in layers(model.decoder)),
-        ],
-    }
-    rows["decoder, θ"][-1] = ("linear:\nlogits", rows["decoder, θ"][-1][1])
-    fig, ax = new_figure(10.5, 3.2)
-    for y, colour, (name, stages) in zip((1.5, 0.0), (BLUE, GREEN), rows.items(), strict=True):
-        ax.text(-0.6, y, name, ha="right", va="center", color=colour, fontsize=11)
-        for x, (what, shape) in enumerate(stages):
-            at_code = what.startswith(("μ", "code"))
-            ax.add_patch(
-                Rectangle(
-                    (x - 0.42, y - 0.36), 0.84, 0.72, fc="white", lw=1.5,
-                    ec=ORANGE if at_code else colour, ls="--" if at_code else "-",
-                )
-            )  # fmt: skip
-            ax.text(x, y + 0.1, what, ha="center", va="center", fontsize=9)
-            ax.text(x, y - 0.24, shape, ha="center", va="center", fontsize=7.5, family="monospace")
-            if x:
-                ax.annotate("", (x - 0.42, y), (x - 0.58, y), arrowprops={"arrowstyle": "-|>", "color": GREY})
-    last = len(rows["encoder, φ"]) - 1
-    ax.annotate("", (0, 0.36), (last, 1.14), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "ls": "--"})
-    ax.text(last / 2, 0.75, "z = μ + σ ε", ha="center", va="center", color=ORANGE, backgroundcolor="white")
-    ax.set(xlim=(-1.5, last + 0.5), ylim=(-0.45, 1.95))
-    ax.axis("off")
-    set_title(ax, f"From images to logits: the shape of a batch of {batch_size} after each step")
-    return fig
-
-
-def ways_to_be_positive(floor: float) -> Figure:
-    """Softplus, exp and the absolute value of a network's raw output, and their slopes."""
-    raw = torch.linspace(-6, 6, 601, requires_grad=True)
-    functions: dict[str, Callable[[Tensor], Tensor]] = {
-        "softplus": torch.nn.functional.softplus, "exp": torch.exp, "absolute value": torch.abs,
-    }  # fmt: skip
-    fig, (left, right) = new_figure(10, 3.2, 2)
-    for (name, function), style, colour in zip(functions.items(), LINES, (BLUE, ORANGE, GREY), strict=False):
-        value = function(raw) + floor
-        (slope,) = torch.autograd.grad(value.sum(), raw)
-        left.plot(numbers(raw), numbers(value), style, color=colour, label=name)
-        right.plot(numbers(raw), numbers(slope), style, color=colour, label=name)
-    left.set(xlabel="raw output of the network", ylabel="standard deviation", ylim=(-0.2, 7))
-    set_title(left, "All are positive; exp soon leaves the picture")
-    left.legend()
-    right.set(xlabel="raw output of the network", ylabel="slope", ylim=(-1.3, 7))
-    set_title(right, "Only the slope of softplus stays between 0 and 1")
-    return fig
+    widest = listed(
+        f"{two_digits(evidence - numbers(exact).min())} nats over {name}" for name, (_, exact, _) in panels.items()
+    )
+    return fig.describe(
+        "Line charts in nats. A dashed line at log p(x) stays where it is; the exact ELBO lies below it, touches it "
+        f"where q is the posterior, and falls away to both sides; the gap, shaded, reaches {widest}. Markers with bars "
+        "of two standard errors: mean log-weights lie on the ELBO, logs of the mean weight near the dashed line."
+    )
 
 
 def gradient_histograms(gradients: Mapping[str, Tensor], exact: float) -> Figure:
@@ -195,14 +126,28 @@ def gradient_histograms(gradients: Mapping[str, Tensor], exact: float) -> Figure
     fig, axes = new_figure(10, 2.8, len(gradients), sharex=True)
     everything = np.concatenate([numbers(values) for values in gradients.values()])
     bins = np.linspace(np.quantile(everything, 0.003), np.quantile(everything, 0.997), 60).tolist()
+    n_outside, in_words = 0, []
     for ax, (name, values), colour in zip(axes, gradients.items(), (ORANGE, PURPLE, BLUE), strict=False):
         estimates = numbers(values)
         ax.hist(estimates, bins, color=colour, alpha=0.6)
         ax.axvline(exact, color=BLACK, ls="--", lw=1, label=f"exact: {exact:.2f}")
-        ax.set(xlabel="gradient (nats per unit)", yticks=[])
-        set_title(ax, f"{name}:\nstandard deviation {estimates.std(ddof=1):.2g}")
-    axes[-1].legend(fontsize=9)
-    return fig
+        ax.axvline(estimates.mean(), color=BLACK, ls=":", lw=2, label="mean of the estimates")
+        for outside, edge, marker in ((estimates < bins[0], 0.015, "<"), (estimates > bins[-1], 0.985, ">")):
+            if outside.any():
+                ax.plot(edge, 0.03, marker, color=BLACK, ms=7, transform=ax.transAxes, clip_on=False)
+                n_outside += int(outside.sum())
+        ax.set(xlabel="gradient (nats per unit)", yticks=[], xlim=(bins[0], bins[-1]))
+        set_title(ax, f"{name}:\nmean {estimates.mean():.2f}, standard deviation {estimates.std(ddof=1):.2g}")
+        in_words.append(f"{two_digits(estimates.std(ddof=1))} for {name}")
+    axes[0].set_ylabel("estimates")
+    if n_outside:
+        axes[0].plot([], [], "<", color=BLACK, label=f"beyond the axis ({n_outside} estimates in all)")
+    legend_below(fig, axes[0], 3)
+    return fig.describe(
+        f"Histograms of {len(everything) // len(gradients):,} estimates of one gradient, a panel for each estimator, "
+        f"on one axis. All of them have their mean near the dashed line at the exact value {two_digits(exact)}, and "
+        f"differ in their spread: the standard deviation is {listed(in_words)}."
+    )
 
 
 def snapshots(
@@ -221,34 +166,10 @@ def snapshots(
         show_rows(ax, rows)
         ax.set_anchor("N")
         set_title(ax, title)
-    return fig
-
-
-def draw_broadcasting(n_samples: int, batch: int, dim: int) -> Figure:
-    """Means ``[batch, dim]`` and noise ``[n_samples, batch, dim]`` as sheets that broadcast to samples of z."""
-    fig, ax = new_figure(10, 3.0)
-    sheets = 4
-
-    def stack(x: float, n: int, colour: str, name: str, shape: str) -> None:
-        for sheet in reversed(range(n)):
-            offset = 0.13 * sheet
-            ax.add_patch(Rectangle((x + offset, offset), 0.9, 1.2, fc="white", ec=colour, lw=1.5))
-        ax.text(x + 0.45, 0.6, name, ha="center", va="center", fontsize=13, color=colour)
-        ax.text(x + 0.45, -0.2, shape, ha="center", va="center", fontsize=9, family="monospace")
-
-    stack(0.0, 1, BLUE, "μ", f"[{batch}, {dim}]")
-    ax.text(1.2, 0.6, "+", fontsize=16, ha="center", va="center")
-    stack(1.5, 1, BLUE, "σ", f"[{batch}, {dim}]")
-    ax.text(2.7, 0.6, "×", fontsize=16, ha="center", va="center")
-    stack(3.0, sheets, ORANGE, "ε", f"[{n_samples}, {batch}, {dim}]")
-    ax.text(4.65, 0.6, "=", fontsize=16, ha="center", va="center")
-    stack(5.0, sheets, BLACK, "z", f"[{n_samples}, {batch}, {dim}]")
-    ax.text(3.75, 1.8, f"{n_samples} sheets", fontsize=9, ha="center", color=ORANGE)
-    ax.text(5.75, 1.8, f"{n_samples} sheets", fontsize=9, ha="center")
-    ax.set(xlim=(-0.2, 6.6), ylim=(-0.45, 2.0), aspect="equal")
-    ax.axis("off")
-    set_title(ax, "The mean and the scale are used again for every sheet of noise, without being copied")
-    return fig
+    return fig.describe(
+        f"Small grey images, a row for each moment of a training: {listed(prior)}. Left, drawn from the prior: "
+        f"{titles[0]}. Right, reconstructions, above the images themselves in the last row: {titles[1]}."
+    )
 
 
 def gradient_variance(
@@ -283,11 +204,17 @@ def gradient_variance(
             grid, (v_images + v_noise / n_samples) / grid, style, color=colour, label=f"L = {n_samples}, predicted"
         )
         right.plot(batch_sizes, values, marker, color=colour, label="measured")
-    right.plot(grid, v_images / grid, ":", color=BLACK, label="L without end")
+    right.plot(grid, v_images / grid, ":", color=BLACK, label="predicted for L → ∞")
     right.set(xscale="log", yscale="log", xlabel="images in a batch, M", ylabel="variance of the gradient")
     right.legend(fontsize=9)
     set_title(right, titles[1])
-    return fig
+    noisy = listed(f"{1 - part:.1f} {moment}" for moment, part in zip(parts, share, strict=True))
+    return fig.describe(
+        "Left, stacked bars of two shares of a gradient's variance, from the choice of images and from the noise; the "
+        f"noise has a share of {noisy}. Right, the variance against the images in a batch, both axes logarithmic: "
+        f"parallel falling lines, predicted for {listed(f'L = {n}' for n in measured)} samples and dotted for L → ∞, "
+        "and measured values as markers close to them. More samples lower a line as far as the dotted one."
+    )
 
 
 def learning_curves(steps: Sequence[int], curves: Mapping[tuple[int, int], Sequence[float]], title: str) -> Figure:
@@ -303,9 +230,16 @@ def learning_curves(steps: Sequence[int], curves: Mapping[tuple[int, int], Seque
         )  # fmt: skip
     finals = [values[-1] for values in curves.values()]
     ax.set(xlabel="steps", ylabel="ELBO of test images (nats)", ylim=(min(finals) - 4, max(finals) + 0.5))
-    ax.legend()
+    mark_what_leaves(ax)
+    ax.legend(loc="lower right", fontsize=9)
     set_title(ax, title)
-    return fig
+    ranked = sorted(curves, key=lambda each: -curves[each][-1])
+    return fig.describe(
+        f"Line chart of the ELBO of test images in nats against training steps, {steps[0]} to {steps[-1]}, for batches "
+        f"of {listed(map(str, batches))} images and L = {listed(map(str, samples))} samples. All rise steeply and then "
+        "level off. At the end, from the highest: "
+        f"{', '.join(f'batch {m}, L = {n} ({two_digits(curves[m, n][-1])})' for m, n in ranked)}."
+    )
 
 
 def latent_plane(z: Tensor, labels: Tensor, tiles: Tensor, reach: float, title: str) -> Figure:
@@ -322,15 +256,25 @@ def latent_plane(z: Tensor, labels: Tensor, tiles: Tensor, reach: float, title: 
     where, classes = numbers(z), numbers(labels)
     for digit in range(int(classes.max()) + 1):
         mine = where[classes == digit]
-        left.scatter(*mine.T, s=28, marker=f"${digit}$", color=f"C{digit}", lw=0.3)
+        left.scatter(*mine.T, s=40, marker=f"${digit}$", color=f"C{digit}", lw=0.3)
+    box = {"boxstyle": "square,pad=0.1", "fc": "white", "lw": 0}
     for n_std in (1, 2):
         left.add_patch(Circle((0, 0), n_std, fill=False, color=BLACK, ls="--", lw=1))
-        left.text(0, n_std, f"{n_std} sd of p(z)", ha="center", va="center", fontsize=8, backgroundcolor="white")
+        left.text(0, n_std, f"{n_std} sd of p(z)", ha="center", va="center", fontsize=9, bbox=box)
     left.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="z₁", ylabel="z₂")
+    if (far := where[(np.abs(where) > reach).any(axis=1)]).size:
+        left.plot(*np.clip(far, -reach, reach).T, "^", color=BLACK, clip_on=False, label="beyond the edge")
+        left.legend(loc="lower right", fontsize=9)
     set_title(left, title)
     show_tiles(right, list(tiles))
     set_title(right, "The decoder's image at each place")
-    return fig
+    inside = float(np.mean((where**2).sum(1) < 4))
+    return fig.describe(
+        f"Left, the plane of two latent numbers: {len(where)} images as the digit that they show, most of them in "
+        "groups that touch and mix in the middle, with circles of one and two standard deviations of the prior; "
+        f"{two_digits(100 * inside)} % lie within the second. Right, {len(tiles)} rows of {tiles.shape[1]} decoded "
+        "images, one for each place of the plane, whose strokes change gradually from one to the next."
+    )
 
 
 def covering(line: Tensor, log_prior: Tensor, log_aggregate: Tensor, title: str) -> Figure:
@@ -358,13 +302,19 @@ def covering(line: Tensor, log_prior: Tensor, log_aggregate: Tensor, title: str)
     axes[2].contour(x, x, shown, levels=[-1.0], colors=BLACK, linewidths=1)
     set_title(axes[2], title)
     bar = fig.colorbar(picture, ax=axes[2], ticks=[-3, -2, -1, 0, 1, 2, 3], label="images per draw of the prior")
-    bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    bar.ax.set_yticklabels(["1/8 or less", "1/4", "1/2", "1", "2", "4", "8 or more"])
     bar.ax.set_title(" ", loc="left")
     bar.ax.set_xlabel(" ")
     for ax in axes:
         ax.set(xlabel="z₁", aspect="equal")
     axes[0].set_ylabel("z₂")
-    return fig
+    within = np.mean(np.abs(doublings[~np.isnan(shown)]) <= 1)
+    return fig.describe(
+        "Three maps of the plane of two latent numbers. Left, the round prior; middle, the aggregate posterior, less "
+        "even and not quite round; right, their ratio on a scale of doublings, from 1/8 or less in red to 8 or more "
+        f"in blue, within three standard deviations. It lies between one half and two on {within:.0%} of that disc; "
+        "black lines go round places where it is below one half."
+    )
 
 
 def kl_by_dimension(kl: Tensor, title: str) -> Figure:
@@ -374,7 +324,11 @@ def kl_by_dimension(kl: Tensor, title: str) -> Figure:
     ax.bar(range(1, len(values) + 1), values, color=BLUE)
     ax.set(xlabel="latent dimension, sorted", ylabel="KL(q ‖ prior) (nats)", xticks=range(1, len(values) + 1))
     set_title(ax, title)
-    return fig
+    return fig.describe(
+        f"Bars of the mean KL divergence from the prior in nats, for each of {len(values)} latent dimensions, the "
+        f"largest first. They fall from {two_digits(values[0])} to {two_digits(values[-1])}; "
+        f"{int((values < 0.05).sum())} of them are below 0.05."
+    )
 
 
 def gap_by_image(log_p: Tensor, bound: Tensor, hardest: Tensor, easiest: Tensor, title: str) -> Figure:
@@ -382,10 +336,14 @@ def gap_by_image(log_p: Tensor, bound: Tensor, hardest: Tensor, easiest: Tensor,
     fig, (left, right) = new_figure(10, 3.2, 2, width_ratios=(3, 2))
     gap = numbers(log_p) - numbers(bound)
     left.plot(numbers(log_p), gap, "o", color=BLUE, ms=4, alpha=0.6)
-    left.axhline(gap.mean(), color=BLACK, ls="--", lw=1, label="mean")
+    left.axhline(gap.mean(), color=BLACK, ls="--", lw=1, label=f"mean: {gap.mean():.2f}")
     left.set(xlabel="log p(x) (nats)", ylabel="log p(x) − ELBO (nats)", ylim=(0, None))
     left.legend()
     set_title(left, title)
     show_rows(right, {"smallest gap": easiest, "largest gap": hardest})
     set_title(right, "The images at both ends")
-    return fig
+    return fig.describe(
+        f"Left, a dot for each of {len(gap)} images: log p(x) − ELBO against log p(x), both in nats. The gaps go from "
+        f"{two_digits(gap.min())} to {two_digits(gap.max())} around a dashed line at their mean, "
+        f"{two_digits(gap.mean())}. Right, a row of images with the smallest gap and one with the largest."
+    )

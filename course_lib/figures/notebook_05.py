@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 from torch import Tensor
 
@@ -23,18 +22,16 @@ from course_lib.figures.style import (
     LINES,
     MARKERS,
     ORANGE,
+    Figure,
+    legend_below,
+    listed,
     log_ticks,
     new_figure,
     set_title,
+    two_digits,
 )
 from course_lib.figures.tensors import numbers
 from course_lib.vae.evidence import Evidence
-
-
-def _legend_below(fig: Figure, ax: Axes, columns: int) -> None:
-    """One legend for all panels, out of their way."""
-    handles, names = ax.get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def _names(ax: Axes, names: Sequence[str]) -> None:
@@ -51,6 +48,7 @@ def mass_functions(probabilities: Mapping[str, Tensor], observed: int | None = N
         observed: the level that the pixel has, to be marked.
     """
     fig, axes = new_figure(10, 3.2, len(probabilities), sharex=True, sharey=True, squeeze=False)
+    in_words = []
     for ax, (name, tensor) in zip(axes[0], probabilities.items(), strict=True):
         mass = numbers(tensor)
         levels = np.arange(len(mass))
@@ -64,14 +62,19 @@ def mass_functions(probabilities: Mapping[str, Tensor], observed: int | None = N
         ax.bar(levels[0] + 0.5, mass[0], -width, **outside)
         ax.bar(levels[-1] - 0.5, mass[-1], width, label="first and last bin, with all that lies outside", **outside)
         title = name
+        in_words.append(f"{name}: the likeliest level is {mass.argmax()} ({two_digits(mass.max())})")
         if observed is not None:
+            in_words[-1] += f", and that of the pixel, {observed}, dotted, has {two_digits(mass[observed])}"
             ax.axvline(observed, color=BLACK, ls=":", lw=1.5, label=f"the level it has: {observed}")
             title += f"\nthis level has probability {mass[observed]:.2g}"
         ax.set_xlabel("level")
         set_title(ax, title)
     axes[0, 0].set_ylabel("probability")
-    _legend_below(fig, axes[0, 0], 3)
-    return fig
+    legend_below(fig, axes[0, 0], 3)
+    return fig.describe(
+        f"Bars of the probability of each of {len(mass)} levels of a pixel, a panel for each distribution. The first "
+        f"and the last bar, hatched, hold all that lies outside. {'; '.join(in_words)}."
+    )
 
 
 def paired_differences(values: Mapping[str, Tensor], reference: str) -> Figure:
@@ -92,12 +95,16 @@ def paired_differences(values: Mapping[str, Tensor], reference: str) -> Figure:
         ax.plot(found.value, y, "o", color=BLUE)
         ax.annotate(found.rounded, (found.value, y), (0, 8), textcoords="offset points", ha="center", fontsize=9)
     ax.axvline(0, color=BLACK, ls="--", lw=1)
-    ax.annotate(reference, (0, 0), (4, 3), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=9)
+    ax.text(0, 0.02, f"{reference} ", transform=ax.get_xaxis_transform(), ha="right", va="bottom", fontsize=9)
     _names(ax, list(differences))
     ax.margins(x=0.15)
     ax.set_xlabel(f"log p(x), less that of {reference} (nats per image), with a 95 % interval")
     set_title(ax, f"Models on the same {len(base):,} images, image by image")
-    return fig
+    gains = listed(f"{name} {two_digits(found.value)}" for name, found in differences.items())
+    return fig.describe(
+        f"Dots with 95 % intervals: log p(x) of each model less that of {reference}, in nats per image, on the mean "
+        f"over the same {len(base):,} images, beside a dashed line at zero. The differences: {gains}."
+    )
 
 
 def log_weights(log_w: Tensor) -> Figure:
@@ -116,9 +123,14 @@ def log_weights(log_w: Tensor) -> Figure:
     ):
         ax.axvline(value, color=colour, ls=style, lw=1.8, label=f"{name}, {value:.2f}")
     ax.set(xlabel="log-weight (nats)", ylabel=f"draws out of {len(logs):,}")
-    _legend_below(fig, ax, 2)
+    legend_below(fig, ax, 2)
     set_title(ax, f"Half of the sum of weights comes from {n_half:,} of {len(logs):,} draws ({n_half / len(logs):.1%})")
-    return fig
+    return fig.describe(
+        f"Histogram of {len(logs):,} log-weights in nats. From left to right, vertical lines mark their mean, which is "
+        f"the ELBO, {two_digits(logs.mean())}, the log of the mean weight, {two_digits(float(log_mean_exp(logs)))}, "
+        f"and the largest, {two_digits(top)}. A shaded band of {n_half:,} draws at the far right carries half of the "
+        "sum."
+    )
 
 
 def evidence_against_n(ns: Sequence[int], evidence: Sequence[Evidence]) -> Figure:
@@ -135,7 +147,12 @@ def evidence_against_n(ns: Sequence[int], evidence: Sequence[Evidence]) -> Figur
     ax.set(xlabel="draws for each image, n", ylabel=f"estimate, less that of n = {ns[-1]:,} (nats)")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
     set_title(ax, "log p(x) in a band of two standard errors, as each estimate reports its own")
-    return fig
+    off = np.abs(estimates[:, 0] - estimates[:, -1])
+    return fig.describe(
+        f"Line chart of estimates of log p(x) for {len(estimates)} images against the number of draws, logarithmic "
+        f"axis, each less its value at n = {ns[-1]:,}, in nats, in a band of two standard errors. With {ns[0]} draws "
+        f"they are off by {two_digits(off.min())} to {two_digits(off.max())} nats; then they settle down at zero."
+    )
 
 
 def pareto_k_by_image(evidence: Evidence) -> Figure:
@@ -153,9 +170,11 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
         "error not to be trusted", (0.99, limit), (0, 4), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", fontsize=9,
     )  # fmt: skip
-    for those, marker, colour in ((known & ~bad, "o", BLUE), (bad, "^", ORANGE)):
-        # An infinite k-hat is drawn at the top.
-        ax.plot(error[those], np.minimum(k[those], high), marker, color=colour, ms=5, alpha=0.8, clip_on=False)
+    for those, marker, colour in ((known & ~bad, "o", BLUE), (bad & np.isfinite(k), "^", ORANGE)):
+        ax.plot(error[those], k[those], marker, color=colour, ms=5, alpha=0.8)
+    if (endless := np.isposinf(k)).any():
+        ax.plot(error[endless], np.full(endless.sum(), high), "^", color=BLACK, ms=7, clip_on=False, label="infinite")
+        ax.legend(loc="upper left")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
@@ -163,7 +182,11 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
     ax.set(xlabel="standard error of log p(x) (nats)", ylabel="k-hat", ylim=(min([0.4, *finite]) - 0.1, high))
     n_bad, n_known = int(bad.sum()), int(known.sum())
     set_title(ax, f"k-hat is above {limit:.2f} for {n_bad} of {n_known} images ({n_bad / max(n_known, 1):.0%})")
-    return fig
+    return fig.describe(
+        "A marker for each image: k-hat of its weights against the standard error of log p(x) in nats, logarithmic "
+        f"axis. {n_bad} of {n_known} are triangles in the grey area above a dashed line at {limit:.2f}, where the "
+        "error is not to be trusted, at small standard errors as well as at large ones."
+    )
 
 
 def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
@@ -174,7 +197,7 @@ def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
     places = np.arange(len(order))
     ax.axhline(limit, color=BLACK, ls="--", lw=1)
     ax.vlines(places, now[order], was[order], color=GREY, lw=1, alpha=0.6)
-    ax.plot(places, was[order], "^", color=ORANGE, ms=5, label="encoder")
+    ax.plot(places, was[order], "^", color=ORANGE, ms=5, label="with the encoder")
     ax.plot(places, now[order], "o", color=BLUE, ms=5, label="fitted to each image")
     ax.annotate(
         f"limit, {limit:.2f}", (1, limit), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -183,8 +206,15 @@ def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
     ax.set(xlabel="images, sorted", ylabel="k-hat", xticks=[])
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
     counts = [int((one.pareto_k > one.pareto_k_limit).sum()) for one in (before, after)]
-    set_title(ax, f"k-hat is too high for {counts[0]} of {len(order)} images, and then for {counts[1]}")
-    return fig
+    set_title(
+        ax, f"k-hat is too high for {counts[0]} of {len(order)} images with the encoder, for {counts[1]} after the fit"
+    )
+    return fig.describe(
+        f"Two k-hats for each of {len(order)} images, joined by a thin line and sorted by the first: triangles with "
+        f"the encoder, from {two_digits(np.nanmin(was))} to {two_digits(np.nanmax(was))}, and dots with a proposal "
+        f"fitted to the image, from {two_digits(np.nanmin(now))} to {two_digits(np.nanmax(now))}. A dashed line marks "
+        f"the limit, {limit:.2f}."
+    )
 
 
 def fits_of_posterior(
@@ -206,11 +236,16 @@ def fits_of_posterior(
     for number, (ax, (mean, covariance)) in enumerate(zip(np.atleast_1d(axes), fits, strict=True)):
         ax.contourf(numbers(line), numbers(line), density, levels=np.linspace(0, 1, 11).tolist(), cmap="Greys")
         ellipse = numbers(mean)[:, None] + np.linalg.cholesky(numbers(covariance)) @ circle
-        ax.plot(*ellipse, color=BLUE if number else ORANGE, lw=1.8)
+        ax.plot(*ellipse, color=BLUE if number else ORANGE, lw=1.8, label="Gaussian, two standard deviations")
         ax.set(aspect="equal", xlabel="z₁", xlim=(-reach, reach), ylim=(-reach, reach))
         set_title(ax, f"After {number} round{'s' * (number != 1)}" if number else "Where it starts")
     np.atleast_1d(axes)[0].set_ylabel("z₂")
-    return fig
+    legend_below(fig, np.atleast_1d(axes)[-1], 1)
+    return fig.describe(
+        f"{len(fits)} maps of the same plane, z₁ and z₂: a posterior in shades of grey, and over it the ellipse of two "
+        "standard deviations of a Gaussian, where it starts and after each round of the fit. The first is off the "
+        "posterior; from the first round on it lies over it, and leans as it does."
+    )
 
 
 def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
@@ -239,12 +274,21 @@ def proposals_compared(evidence: Mapping[str, Evidence]) -> Figure:
     left.set_xlabel(f"less that of {reference} (nats), ± 2 std. errors")
     set_title(left, "Mean log p(x)")
     middle.set(xscale="log", xlabel="ESS / n of each image (◆ their median)")
-    middle.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    middle.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     set_title(middle, "Effective share of the draws")
     right.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], xlabel="share of images")
     right.xaxis.set_major_formatter(PercentFormatter(1))
     set_title(right, f"k-hat above {base.pareto_k_limit:.2f}")
-    return fig
+    in_words = "; ".join(
+        f"{name} {two_digits(float((found.per_image - base.per_image).mean()))} nats and "
+        f"{two_digits(100 * float(found.ess.median()) / found.n_samples)} %"
+        for name, found in evidence.items()
+    )
+    return fig.describe(
+        f"Three panels with a row for each proposal. Left, the gain in mean log p(x) over {reference} in nats, with "
+        "bars of two standard errors; middle, the effective share of the draws for each image, logarithmic axis, with "
+        f"the median; right, the share of images with too high a k-hat. Gain and median share: {in_words}."
+    )
 
 
 def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference: Estimate | None = None) -> Figure:
@@ -268,7 +312,7 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
     fig, axes = new_figure(11, 3.7, 3)
     for ax, start, gap, when in (
         (axes[0], 0, gaps[0], "Mean gap at first"),
-        (axes[1], len(xs) // 2, gaps[-1], "At the end"),
+        (axes[1], len(xs) // 2, gaps[-1], "and at the end"),
     ):
         shown = slice(start, None)
         ax.fill_between(xs[shown], *means[shown].T, color=GREY, alpha=0.2, lw=0)
@@ -289,9 +333,16 @@ def sandwich(xlabel: str, bounds: Mapping[int, tuple[Tensor, Tensor]], reference
     axes[2].bar(range(1, len(last) + 1), last, color=BLUE)
     axes[2].axhline(0, color=BLACK, lw=0.8)
     axes[2].set(xlabel="images, the widest gap first", ylabel="gap at the end (nats)")
-    set_title(axes[2], f"Image by image: half below {np.median(last):.2g}")
-    _legend_below(fig, axes[0], 3)
-    return fig
+    set_title(axes[2], f"Gap of each image, half below {np.median(last):.2g}")
+    legend_below(fig, axes[0], 3)
+    beside = "" if reference is None else " A band marks importance sampling."
+    return fig.describe(
+        f"Upper and lower bounds on mean log p(x) in nats against {xlabel}, logarithmic axis, less their middle at the "
+        f"end, with bars of two standard errors; the second panel enlarges the last of them.{beside} The gap goes from "
+        f"{two_digits(gaps[0].value)} at {xs[0]:,} to {two_digits(gaps[-1].value)} at {xs[-1]:,}. Right, bars of the "
+        f"gap of each image at the end: the widest is {two_digits(last[0])} nats, the median "
+        f"{two_digits(np.median(last))}."
+    )
 
 
 def annealing(
@@ -321,15 +372,22 @@ def annealing(
     left.set(xlabel="step", ylabel="z")
     set_title(left, f"One chain of {n_steps} steps, on the densities it passes")
     low, high = exact - 15, exact + 7
+    spreads = []
     for (n, (log_w, _)), style, colour in zip(walks.items(), LINES, CYCLE, strict=False):
         logs = numbers(log_w)
         estimate = float(log_mean_exp(logs))
         outside = np.mean(logs < low)
         name = f"{n} step{'s' if n > 1 else ''}: log of the mean {estimate:.2f}"
         name += f" ({outside:.0%} below {low:.0f})" if outside >= 0.005 else ""
+        spreads.append(f"{two_digits(logs.std())} nats with {n} step{'s' if n > 1 else ''}")
         right.hist(logs, bins=60, range=(low, high), histtype="step", lw=1.8, ls=style, color=colour, label=name)
     right.axvline(exact, color=BLACK, lw=1.2, label=f"log p(x), exact: {exact:.2f}")
     right.set(xlabel="log-weight (nats)", ylabel="chains")
-    _legend_below(fig, right, 2)
+    legend_below(fig, right, 2)
     set_title(right, title)
-    return fig
+    return fig.describe(
+        f"Left, a chain as a line, z against {n_steps} steps, over shades of grey for the densities it passes, from "
+        "N(0, 1) to the posterior, which it follows. Right, histograms of log-weights in nats as outlines, one for "
+        f"each number of steps, beside a line at the exact log p(x), {two_digits(exact)}. Their standard deviation is "
+        f"{listed(spreads)}."
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.reader import NotJSONError
@@ -19,6 +19,15 @@ from course_lib.publishing.execution import NotebookFailed, execute
 from course_lib.publishing.sources import as_bytes, has_tag
 
 __all__ = ["Outcome", "run", "table"]
+
+# JupyterLab's own page, whose pictures would leave out the alternative texts of the notebook.
+PAGE = """\
+{%- extends "lab/index.html.j2" -%}
+{%- block data_png -%}
+{%- set alt = output | get_metadata("alt", "image/png") -%}
+{{ super() | replace("<img ", '<img alt="' ~ (alt | escape_html) ~ '" ', 1) if alt else super() }}
+{%- endblock -%}
+"""
 
 
 @dataclass(frozen=True)
@@ -108,9 +117,6 @@ def _headline(notebook: NotebookNode) -> NotebookNode | None:
 
 
 def _web_page(notebook: NotebookNode, *, title: str) -> str:
-    exporter = HTMLExporter()
-    # It would warn about every figure that has no alternative text.
-    exporter.log = logging.getLogger("course_lib.publishing.html")
-    exporter.log.setLevel(logging.ERROR)
+    exporter = HTMLExporter(extra_loaders=[DictLoader({"described.html.j2": PAGE})], template_file="described.html.j2")
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     return page
