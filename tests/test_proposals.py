@@ -15,6 +15,7 @@ from course_lib.projects import (
     Proposal,
     completion_law,
     cross_entropy,
+    importance_sampling,
     late_projects,
     minimum_variance,
     mixture,
@@ -327,6 +328,22 @@ def test_cross_entropy_out_of_range_is_refused():
             cross_entropy(PLAN, 70, max_rounds=max_rounds)
     with pytest.raises(ValueError, match=r"reached .* of 70 days in 1 rounds; raise n or choose an earlier deadline"):
         cross_entropy(PLAN, 70, max_rounds=1)
+
+
+def test_where_cross_entropy_stalls_the_mixture_that_it_names_finds_the_answer():
+    """Twenty chains of two tasks side by side: P(D >= 35) is 0.002, and any of them may be the late one."""
+    paths = [(f"dig {j}", f"fill {j}") for j in range(20)]
+    plan = Project({task: 3 for path in paths for task in path}, {fill: [dig] for dig, fill in paths})
+    advice = r"mixture\(\[scaled\(plan, f, path\) for path in paths\]\) with f near the deadline over the mean length"
+    for n in (20_000, 100_000):
+        with pytest.raises(ValueError, match=advice):
+            cross_entropy(plan, 35, n)
+    exact = -math.expm1(20 * math.log1p(-stats.gamma.sf(35, 2, scale=3)))
+    proposal = mixture([scaled(plan, 35 / 6, path) for path in paths])
+    for seed in range(5):
+        estimate = importance_sampling(plan, 35, proposal, n=20_000, seed=seed)
+        assert abs(estimate.value - exact) < 4 * estimate.std_error < 4 * 0.05 * exact
+        assert estimate.caveats == ()
 
 
 def test_minimum_variance_of_the_ten_tasks(best):

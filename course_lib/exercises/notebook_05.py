@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib.exercises.verdict import Verdict, check, matches, right, wrong
+from course_lib.exercises.answers import array, explain, matches, number
+from course_lib.exercises.verdict import Verdict, check, right, wrong
 from course_lib.vae import iwae_bound
 
 __all__ = [
@@ -38,7 +40,7 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
         return torch.cat([first, inner, 1 - first - inner.sum()])
 
     expected = opened()
-    got = _tensor(answer(mean, scale, levels)).double()
+    got = _tensor(answer(mean, scale, levels))
     if got.shape in ((levels - 1,), (levels - 2,)):
         wrong(f"for {levels} levels you return {len(got)}: besides the inner bins there are the two that are open.")
     if got.shape != (levels,):
@@ -66,12 +68,14 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
         wrong("divide by the scale itself, not by its square.")
     if any(equals(each(0.0, 1 / scale)) for each in (bins, opened)):
         wrong("that multiplies by the scale. A larger scale is a wider density: divide by it.")
-    share = (level[:-1] + 0.5) / (levels - 1)
-    if matches(got[1:-1], torch.diff(torch.sigmoid((share - mean) / scale)), 1e-4):
+    shares = [(level[:-1] + 0.5) / of for of in (levels - 1, levels)]
+    if any(matches(got[1:-1], torch.diff(torch.sigmoid((share - mean) / scale)), 1e-4) for share in shares):
         wrong("your edges lie between 0 and 1. Mean and scale are in levels, and so are the edges: 0.5, 1.5, 2.5, ...")
     height = torch.sigmoid((level - mean) / scale)
-    if equals(height * (1 - height) / scale) or equals(height * (1 - height)):
+    if equals(height * (1 - height) / scale):
         wrong("that is the height of the density at each level; a bin's probability is the area under it.")
+    if equals(height * (1 - height)):
+        wrong("that is the slope of the sigmoid at each level; a bin has the difference of two sigmoids, at its edges.")
     if any(equals(torch.sigmoid((level + edge - mean) / scale)) for edge in (-0.5, 0.0, 0.5)):
         wrong("those are the areas up to each level. A bin has the difference of two of them.")
     if bool((got < 0).any()):
@@ -82,7 +86,7 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
     if not equals(expected):
         i = _furthest(got, expected)
         wrong(f"for mean 1.3 and scale 0.8, level {i} has {float(expected[i]):.4f}; yours has {float(got[i]):.4f}.")
-    outside = _tensor(answer(9.0, 2.0, 6)).double()
+    outside = _tensor(answer(9.0, 2.0, 6))
     exact = 1 / (1 + math.exp(-(9.0 - 4.5) / 2))
     if outside.shape != (6,):
         wrong(f"right for 5 levels, but for 6 you return shape {list(outside.shape)}.")
@@ -95,29 +99,54 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
 
 
 @check
-def bits_per_dim(answer: Callable[[float, int], float]) -> Verdict:
+def bits_per_dim(answer: Callable[[float, int], Any]) -> Verdict:
     """Exercise 2: nats over log 2 and the number of dimensions, with a minus."""
-    nats, n_dims = -70.0, 10
-    expected = -nats / (n_dims * math.log(2))
-    got = float(answer(nats, n_dims))
-
-    def equals(mistake: float) -> bool:
-        return matches(got, mistake, 1e-5)
-
-    if equals(-expected):
-        wrong("the sign: log p(x) is negative, and the length of a code is not.")
-    if equals(-nats * math.log(2) / n_dims):
-        wrong("a bit is log 2 = 0.69 nats, so there are more bits than nats: divide by log 2.")
-    if equals(-nats / math.log(2)):
-        wrong("those are the bits of the whole image; divide by the number of dimensions.")
-    if equals(-nats / n_dims):
-        wrong("those are nats per dimension; divide by log 2 to have bits.")
-    if equals(-nats / (n_dims * math.log(10))):
-        wrong("that divides by log 10, which gives decimal digits. A bit is log 2.")
-    if equals(-nats / (n_dims * math.log10(2))):
-        wrong("nats are natural logarithms: divide by math.log(2), not by log10.")
-    if not equals(expected):
-        wrong(f"-70 nats for 10 dimensions are {expected:.4f} bits per dimension; yours is {got:.4f}.")
+    log2 = math.log(2)
+    inputs = [(-70.0, 10), (-500.0, 192)]
+    got = [number(answer(*args)) for args in inputs]
+    explain(
+        got,
+        inputs,
+        [
+            (lambda nats, n: nats / (n * log2), "the sign: log p(x) is negative, and the length of a code is not."),
+            (
+                lambda nats, n: -nats * log2 / n,
+                "a bit is log 2 = 0.69 nats, so there are more bits than nats: divide by log 2.",
+            ),
+            (
+                lambda nats, n: -nats / log2,
+                "those are the bits of the whole image; divide by the number of dimensions.",
+            ),
+            (
+                lambda nats, n: -nats / log2 * n,
+                "that multiplies by the dimensions: divide by log 2, and by their number.",
+            ),
+            (lambda nats, n: -nats / n, "those are nats per dimension; divide by log 2 to have bits."),
+            (lambda nats, n: -nats, "those are the nats of the whole image; divide by log 2 and by the dimensions."),
+            (
+                lambda nats, n: -nats / (n * math.log(10)),
+                "that divides by log 10, which gives decimal digits. A bit is log 2.",
+            ),
+            (
+                lambda nats, n: -nats / (n * math.log10(2)),
+                "nats are natural logarithms: divide by math.log(2), not by log10.",
+            ),
+            (
+                lambda nats, n: math.log2(-nats) / n,
+                "another unit is a factor. The nats are a logarithm already: divide them by log 2.",
+            ),
+            (
+                lambda nats, n: math.log2(-nats / n),
+                "another unit is a factor. The nats are a logarithm already: divide them by log 2.",
+            ),
+            (lambda nats, n: -nats / (n * 2), "a bit is log 2 nats, not 2: divide by math.log(2)."),
+        ],
+        tolerance=1e-5,
+    )
+    for (nats, n_dims), found in zip(inputs, got, strict=True):
+        exact = -nats / (n_dims * log2)
+        if not matches(found, exact, 1e-5):
+            wrong(f"{nats:g} nats for {n_dims} dimensions are {exact:.4f} bits per dimension; yours is {found:.4f}.")
     return right("a per-dimension number compares images of any size, and uniform guessing of 256 levels costs 8.")
 
 
@@ -126,7 +155,7 @@ def units_trap(answer: float) -> Verdict:
     """Exercise 2: the second row is in bits."""
     bits, bits_per_value, n_dims = -20437.0, 6.65, 32 * 32 * 3
     expected = bits * math.log(2)
-    got = float(answer)
+    got = number(answer)
 
     def equals(mistake: float) -> bool:
         return matches(got, mistake, 1e-3)
@@ -172,7 +201,7 @@ def five_colleagues(answer: Mapping[str, str]) -> Verdict:
     missing = [name for name in verdicts_and_hints if said.get(name) in (None, ...)]
     if missing:
         wrong(f"{missing[0]} is missing: say one of {', '.join(map(repr, _WORDS))}.")
-    words = {name: str(said[name]).strip().lower() for name in verdicts_and_hints}
+    words = {name: str(said[name]).strip().lower().replace("_", " ").replace("-", " ") for name in verdicts_and_hints}
     for name, word in words.items():
         if word not in _WORDS:
             wrong(f"{name} should be one of {', '.join(map(repr, _WORDS))}; it is {said[name]!r}.")
@@ -191,7 +220,7 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
     weight = torch.softmax(log_w, 0)
     average, log_p_x = (weight * log_c).sum(), iwae_bound(log_w)
     expected = average - log_p_x
-    got = _tensor(answer(log_w.clone(), log_c.clone())).double()
+    got = _tensor(answer(log_w.clone(), log_c.clone()))
     if got.numel() != 1:
         wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
     got = got.reshape(())
@@ -234,7 +263,7 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
         wrong("that is in bits; give nats.")
     if not equals(expected):
         wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_c - _FAR).float())).double().reshape(())
+    far = _tensor(answer((log_w - _FAR).float(), (log_c - _FAR).float())).reshape(())
     _check_far(far, expected, tolerance=1e-3)
     return right("e to this power is about how many draws the prior would need, and you know it without making them.")
 
@@ -248,9 +277,10 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.5], [0.3, -1.2], [1.4, 0.9]], dtype=torch.float64)
     gradient = -(z - mean) @ precision
     got = answer(z.clone(), gradient.clone())
-    if not isinstance(got, Sequence | Tensor) or len(got) != 2:
-        wrong("return two, the mean and the covariance.")
-    found_mean, found_covariance = (_tensor(each).double() for each in got)
+    # A tensor of two rows is one matrix.
+    if not isinstance(got, Sequence) or len(got) != 2:
+        wrong("return two, the mean and the covariance: `return mean, covariance`.")
+    found_mean, found_covariance = (_tensor(each) for each in got)
     if found_mean.shape == (2, 2) and found_covariance.numel() == 2:
         wrong("the mean comes first, then the covariance.")
     if found_covariance.shape != (2, 2):
@@ -261,6 +291,14 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
         wrong("the sign: the slopes are *minus* the precision. A variance is never negative.")
     if matches(found_covariance, covariance / 2, 1e-5) or matches(found_covariance, 2 * covariance, 1e-5):
         wrong("a factor of two: the average of two matrices is half their sum.")
+    if matches(found_covariance, covariance.sqrt(), 1e-5) or matches(
+        found_covariance, torch.linalg.cholesky(covariance), 1e-5
+    ):
+        wrong("that is a root of the covariance. A covariance has variances on its diagonal: no root.")
+    if matches(found_covariance, 1 / precision, 1e-5):
+        wrong("one over each number is not the inverse of a matrix: torch.linalg.inv.")
+    if matches(found_covariance, torch.cov(z.T), 1e-5) or matches(found_covariance, torch.cov(z.T, correction=0), 1e-5):
+        wrong("that is the covariance of the draws, which knows nothing of the gradients: use the slopes.")
     if matches(found_covariance, torch.diag(1 / precision.diagonal()), 1e-5):
         wrong("that is one over each slope on the diagonal, and misses that the Gaussian leans: invert the matrix.")
     if not matches(found_covariance, covariance, 1e-5):
@@ -280,7 +318,7 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
         wrong(f"the covariance is right; the mean of my Gaussian is {want}, and yours {found}.")
     # Gradients that no Gaussian has: the slopes of their line are not symmetric.
     _, bent = answer(z.clone(), (gradient + 0.3 * z.flip(1) * z.abs()).clone())
-    bent = _tensor(bent).double()
+    bent = _tensor(bent)
     if not matches(bent, bent.T, 1e-6):
         wrong("right for a Gaussian. For others yours is not symmetric: average the slopes and their transpose.")
     return right("a line through gradients is a Gaussian, and where the posterior is one, the posterior itself.")
@@ -295,7 +333,7 @@ def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
     weight = torch.softmax(log_w, 0)
     average, log_p_x = (weight * log_e).sum(), iwae_bound(log_w)
     expected = average - log_p_x
-    got = _tensor(answer(log_w.clone(), log_e.clone())).double()
+    got = _tensor(answer(log_w.clone(), log_e.clone()))
     if got.numel() != 1:
         wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
     got = got.reshape(())
@@ -325,7 +363,7 @@ def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
         wrong("the normalized weights sum to one already: sum the products, do not average them.")
     if not equals(expected):
         wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_e - _FAR).float())).double().reshape(())
+    far = _tensor(answer((log_w - _FAR).float(), (log_e - _FAR).float())).reshape(())
     _check_far(far, expected, tolerance=1e-3)
     return right("training makes the other divergence small, and this one decides how many draws the encoder needs.")
 
@@ -347,7 +385,7 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     sets = [with_true_in(torch.full((batch,), place)) for place in range(k)]
     added = torch.cat([log_w, log_w_true[None]])
     given = log_w.clone(), log_w_true.clone()
-    got = _tensor(answer(*given)).double()
+    got = _tensor(answer(*given))
     if got.shape == (k,) or got.shape == (k + 1,):
         wrong("samples come first: average over axis 0, and one bound is left for each image.")
     if got.shape != (batch,):
@@ -388,7 +426,7 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
         wrong(f"the bound of image {i} is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
     if not torch.equal(given[0], log_w):
         wrong("the bound is right, but your function writes into the log-weights it was given: copy them first.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float())).double()
+    far = _tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float()))
     _check_far(far, closest_to(far + _FAR) - _FAR)
     return right("one exact draw among k turns a lower bound into an upper one: log p(x) is between them, on average.")
 
@@ -399,7 +437,7 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
     log_p = torch.tensor([-4.2, -7.5, -8.1], dtype=torch.float64)
     share, n_pixels = 0.2, 10
     flips = torch.full_like(log_p, -n_pixels * math.log(2))
-    got = _tensor(answer(log_p.clone(), share, n_pixels)).double()
+    got = _tensor(answer(log_p.clone(), share, n_pixels))
     if got.shape != log_p.shape:
         wrong(f"one log-probability for each image, shape {list(log_p.shape)}; got {list(got.shape)}.")
     other_flips = {
@@ -414,55 +452,49 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
     for log_flips, hint in other_flips.items():
         if matches(got, _mixed(torch.full_like(log_p, log_flips), log_p, share), 1e-5):
             wrong(hint)
-    _check_mixed(got, flips, log_p, share, "the coin flips", "the model")
+    expected = _mixed(flips, log_p, share)
+    log_share, log_rest = math.log(share), math.log1p(-share)
+
+    def equals(*mistakes: Tensor) -> bool:
+        return any(matches(got, mistake, 1e-5) for mistake in mistakes)
+
+    if equals((1 - share) * flips + share * log_p):
+        wrong("that mixes the logs. A mixture adds probabilities: use torch.logaddexp.")
+    if equals(torch.logaddexp((1 - share) * flips, share * log_p)):
+        wrong("a share multiplies a probability, so its logarithm is added to the log-probability.")
+    if equals(_mixed(flips, log_p, 1 - share)):
+        wrong("the shares are swapped: `share` is that of the model.")
+    if equals(torch.logaddexp(flips, log_p)):
+        wrong("neither has its share, so it is no probability: the shares sum to one.")
+    if equals(torch.logaddexp(flips, log_p) - math.log(2)):
+        wrong("that is half of each; the model has `share`.")
+    if equals(torch.logaddexp(flips + log_rest, log_p)):
+        wrong("the factor `share` of the model is missing: add math.log(share).")
+    if equals(torch.logaddexp(flips, log_p + log_share)):
+        wrong("the factor 1 - share of the coin flips is missing: add math.log(1 - share).")
+    if equals(flips + log_rest + log_p + log_share):
+        wrong("that is the log of a product. A mixture is a sum: use torch.logaddexp.")
+    if equals(torch.maximum(flips + log_rest, log_p + log_share)):
+        wrong("the larger of the two is not their sum: use torch.logaddexp.")
+    if equals(log_p + log_share):
+        wrong("that is the model alone. The sum has a second term, 1 - share times that of the coin flips.")
+    if equals(flips + log_rest):
+        wrong("that is the coin flips alone. The sum has a second term, `share` times that of the model.")
+    if equals(expected.exp()):
+        wrong("that is the probability itself; return its logarithm.")
+    if not equals(expected):
+        i = _furthest(got, expected)
+        wrong(
+            f"with {float(flips[i]):.2f} from the coin flips, {float(log_p[i]):.2f} from the model and a share of "
+            f"{share}, it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}."
+        )
     # 173 flips are -119.9 nats.
-    far = _tensor(answer((log_p - _FAR).float(), share, 173)).double()
+    far = _tensor(answer((log_p - _FAR).float(), share, 173))
     _check_far(far, _mixed(torch.full_like(log_p, -173 * math.log(2)), log_p - _FAR, share))
     return right(
         "the loss is at most -log(share), 4.6 nats for one image in a hundred: samples and log p(x) tell different "
         "things about a model."
     )
-
-
-def _check_mixed(got: Tensor, log_first: Tensor, log_second: Tensor, share: float, first: str, second: str) -> None:
-    """End the check unless ``got`` is the mixture where ``second`` has the ``share``."""
-    expected = _mixed(log_first, log_second, share)
-    log_share, log_rest = math.log(share), math.log1p(-share)
-
-    def equals(mistake: Tensor) -> bool:
-        return matches(got, mistake, 1e-5)
-
-    if equals((1 - share) * log_first + share * log_second):
-        wrong("that mixes the logs. A mixture adds probabilities: use torch.logaddexp.")
-    if equals(torch.logaddexp((1 - share) * log_first, share * log_second)):
-        wrong("a share multiplies a probability, so its logarithm is added to the log-probability.")
-    if equals(_mixed(log_first, log_second, 1 - share)):
-        wrong(f"the shares are swapped: `share` is that of {second}.")
-    if equals(torch.logaddexp(log_first, log_second)):
-        wrong("neither has its share, so it is no probability: the shares sum to one.")
-    if equals(torch.logaddexp(log_first, log_second) - math.log(2)):
-        wrong(f"that is half of each; {second} has `share`.")
-    if equals(torch.logaddexp(log_first + log_rest, log_second)):
-        wrong(f"the factor `share` of {second} is missing: add math.log(share).")
-    if equals(torch.logaddexp(log_first, log_second + log_share)):
-        wrong(f"the factor 1 - share of {first} is missing: add math.log(1 - share).")
-    if equals(log_first + log_rest + log_second + log_share):
-        wrong("that is the log of a product. A mixture is a sum: use torch.logaddexp.")
-    if equals(torch.maximum(log_first + log_rest, log_second + log_share)):
-        wrong("the larger of the two is not their sum: use torch.logaddexp.")
-    if equals(log_second + log_share):
-        wrong(f"that is {second} alone. The sum has a second term, 1 - share times that of {first}.")
-    if equals(log_first + log_rest):
-        wrong(f"that is {first} alone. The sum has a second term, `share` times that of {second}.")
-    if equals(expected.exp()):
-        wrong("that is the probability itself; return its logarithm.")
-    if not equals(expected):
-        i = _furthest(got, expected)
-        a, b, want, found = (float(each.flatten()[i]) for each in (log_first, log_second, expected, got))
-        wrong(
-            f"with {a:.2f} from {first}, {b:.2f} from {second} and a share of {share}, it is {want:.4f}; "
-            f"yours is {found:.4f}."
-        )
 
 
 def _check_far(got: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
@@ -486,5 +518,6 @@ def _mixed(log_first: Tensor, log_second: Tensor, share: float) -> Tensor:
     return torch.logaddexp(log_first + math.log1p(-share), log_second + math.log(share))
 
 
-def _tensor(answer: object) -> Tensor:
-    return torch.as_tensor(answer).detach()
+def _tensor(answer: Any) -> Tensor:
+    """An answer in any form, as numbers in double precision."""
+    return torch.as_tensor(array(answer))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
+import inspect
+import io
+import linecache
+import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-__all__ = ["Verdict", "check", "matches", "right", "wrong"]
+from course_lib.checks import brief
+
+__all__ = ["Verdict", "check", "right", "wrong"]
 
 _SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "…"}
 _COLOURS = {"right": "#00734d", "wrong": "#b34700", "not attempted": "#666666"}
+# What an exercise has in the place of the answer, alone on its line or behind the colon of the def.
+_DOTS = re.compile(r"(^|:)\s*\.\.\.\s*(#.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -56,34 +66,59 @@ def right(message: str) -> Verdict:
 def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
     """Turn a function that calls `wrong` or returns `right` into a check that never raises.
 
-    An answer of ``None`` or ``...``, or a function that returns one, is an untouched stub. An error inside the
-    learner's own function is reported with its name.
+    An answer of ``None`` or ``...`` is an untouched stub, and so is a function that returns one, unless it printed
+    something or its dots are gone. An error inside the learner's own function is reported with its line and with what
+    the function was called with.
     """
+    # The annotation says which of the check's arguments is the learner's function.
+    asks_for_function = [
+        str(parameter.annotation).startswith("Callable")
+        for parameter in inspect.signature(function).parameters.values()
+    ]
 
     @functools.wraps(function)
     def run(*answers: Any) -> Verdict:
-        guarded = [_guard(answer) for answer in answers]
         try:
             if any(answer is None or answer is ... for answer in answers):
                 raise _NotAttempted
-            return function(*guarded)
+            if any(asked and not callable(answer) for asked, answer in zip(asks_for_function, answers, strict=False)):
+                wrong("give the check your function itself, by its name and without calling it.")
+            return function(*map(_guard, answers))
         except _NotAttempted:
             return Verdict("not attempted", "fill in the cell above, run it, then run this one again.")
         except _Wrong as hint:
             return Verdict("wrong", str(hint))
         except Exception as error:
-            return Verdict("wrong", f"your answer stopped with {type(error).__name__}: {error}")
+            return Verdict(
+                "wrong",
+                "the check cannot read your answer. Is it of the kind that the cell above asks for? "
+                f"(It stopped with {type(error).__name__}: {brief(error)})",
+            )
 
     return run
 
 
 def _guard(answer: Any) -> Any:
-    """A learner's function that returns nothing has not been written yet."""
-    if not callable(answer):
+    """A learner's function, whose errors, missing returns and warnings are dealt with here."""
+    if not callable(answer) or isinstance(answer, type):
         return answer
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        result = answer(*args, **kwargs)
+    def call(*args: Any) -> Any:
+        _check_parameters(answer, args)
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed), np.errstate(all="ignore"):
+                result = answer(*args)
+        except _Wrong:  # from what the check handed over
+            raise
+        except Exception as error:
+            raise _Wrong(_where(answer, error, args)) from None
+        finally:
+            print(printed.getvalue(), end="")
+        if result is None and printed.getvalue().strip():
+            wrong("your function prints something and returns nothing. End it with `return` and the answer.")
+        if result is None and not _has_dots(answer):
+            wrong("your function returns nothing. End it with `return` and the answer.")
         if result is None or result is ...:
             raise _NotAttempted
         return result
@@ -91,7 +126,61 @@ def _guard(answer: Any) -> Any:
     return call
 
 
-def matches(answer: Any, expected: Any, tolerance: float = 1e-6) -> bool:
-    """Whether two numbers or arrays agree in shape and within a relative ``tolerance``."""
-    got, want = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
-    return got.shape == want.shape and bool(np.allclose(got, want, rtol=tolerance, atol=0.0, equal_nan=True))
+def _check_parameters(answer: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """End the check if the function cannot take ``args``."""
+    try:
+        signature = inspect.signature(answer)
+    except ValueError:  # some built-in functions have none
+        return
+    try:
+        signature.bind(*args)
+    except TypeError:
+        count = "one argument" if len(args) == 1 else f"{len(args)} arguments"
+        wrong(
+            f"the check calls your function with {count} ({_listed(args)}), but its parameters are {signature}. "
+            "Give it those that the exercise had."
+        )
+
+
+def _has_dots(answer: Callable[..., Any]) -> bool:
+    """Whether the dots of the exercise still stand in the function; also where its text is not to be had."""
+    try:
+        return _DOTS.search(inspect.getsource(answer)) is not None
+    except (OSError, TypeError):
+        return True
+
+
+def _where(answer: Callable[..., Any], error: Exception, args: tuple[Any, ...]) -> str:
+    """Where a learner's function stopped, why, and what it had been called with."""
+    file = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    # The last line of the learner's own: the library's lines below it would say nothing to them.
+    lines = [
+        linecache.getline(frame.f_code.co_filename, line).strip()
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == file
+    ]
+    place = f" at `{lines[-1]}`" if lines and lines[-1] else ""
+    return f"your function, called with {_listed(args)}, stopped{place}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """Why, in words where the error's own are for programmers."""
+    if type(error) is NameError:  # not UnboundLocalError, which is one
+        return f"{brief(error)}. Is it misspelt, or was the cell that makes it not run?"
+    said, kind = brief(error).rstrip("."), type(error).__name__
+    return f"{kind}." if said == kind else f"{said} ({kind})."
+
+
+def _listed(args: tuple[Any, ...]) -> str:
+    words = [_described(value) for value in args]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _described(value: Any) -> str:
+    """An argument in a word: the shape of an array, the value of a number, or the kind of anything else."""
+    if getattr(value, "shape", ()):
+        kind = "a tensor" if type(value).__module__.startswith("torch") else "an array"
+        return f"{kind} of shape {list(value.shape)}"
+    if isinstance(value, str | list | tuple | int):
+        return repr(value)
+    return f"{float(value):g}" if hasattr(value, "__float__") else f"a {type(value).__name__}"

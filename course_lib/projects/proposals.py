@@ -256,6 +256,10 @@ def cross_entropy(
     The level rises to the deadline by quantiles, because at first no draw comes near it. The limit of many draws
     is ``completion_law(plan).late_means(deadline)``. It minimizes a Kullback-Leibler divergence, not the variance.
 
+    One set of means cannot make one of many paths late at a time. Where many are about equally long the level can
+    stall; then take a `mixture` with a component for each, ``mixture([scaled(plan, f, path) for path in paths])``, and
+    f near the deadline over the mean length of a path.
+
     Args:
         plan: the plan.
         deadline: days.
@@ -287,7 +291,8 @@ def cross_entropy(
             return proposal
     raise ValueError(
         f"cross_entropy reached {level:.4g} of {deadline:g} days in {max_rounds} rounds; "
-        "raise n or choose an earlier deadline."
+        "raise n or choose an earlier deadline, or, if several paths may be the longest, sample each of them: "
+        "mixture([scaled(plan, f, path) for path in paths]) with f near the deadline over the mean length of a path."
     )
 
 
