@@ -23,6 +23,8 @@ BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 BLANK = "# your code here"
 
+# JupyterLab's word for a heading that hides what is below it.
+FOLDED = "jp-MarkdownHeadingCollapsed"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -78,7 +80,8 @@ def read(source: Path, *, solved: bool) -> NotebookNode:
         tags = list(cell.metadata.get("tags", []))
         if "widget" in tags:
             tags.append("nbval-ignore-output")
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        folded = {FOLDED: True} if cell.metadata.get(FOLDED) else {}
+        cell.metadata = NotebookNode({"tags": tags, **folded} if tags else folded)
         if cell.cell_type == "code":
             n_code_cells += 1
             try:

@@ -20,10 +20,27 @@
 # **You will be able to**
 # - write an expectation as an average and attach a standard error to it;
 # - say why a plan built from average durations is too optimistic;
-# - compute the exact law of the completion time and hold a simulation against it;
+# - hold a simulation against the exact probability distribution of the completion time;
 # - recognise when plain Monte Carlo is hopeless, and by how much.
 #
-# **Time** about 75 minutes, with six exercises. **You need** Python, and the words *mean*, *variance* and *normal
+# | section | minutes |
+# | --- | --- |
+# | 1.1 The plan | 4 |
+# | 1.2 One random project | 8 |
+# | 1.3 Expectations are averages: exercises 1 and 2 | 20 |
+# | 1.4 Why 18.2 and not 15: exercise 3 | 9 |
+# | 1.5 The exact distribution | 6 |
+# | 1.6 The deadline: exercises 4 and 5 | 17 |
+# | 1.7 Who is to blame? | 5 |
+# | 1.8 Summary | 6 |
+# | **core** | **75** |
+# | ☆ Where the exact distribution comes from | 15 |
+# | ☆ How often does a task decide? Exercise 6 | 8 |
+#
+# Parts marked ☆ go further. Nothing after them needs them. JupyterLab shows them folded: click the arrow beside the
+# heading to open one.
+#
+# **You need** Python with NumPy, integrals and exponentials, and the words *mean*, *variance* and *normal
 # distribution*.
 #
 # **Exercises** are cells with the words `# your code here`. Put your code in that place (and remove the dots), run
@@ -42,10 +59,11 @@ from scipy.linalg import expm
 # %% [markdown]
 # ## 1.1 The plan
 #
-# The plan is a table: what each task waits for, and how many days it takes on average. The example is [Art
-# Owen's](https://artowen.su.domains/mc/). A [blog post by Brian
-# Keng](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/)
-# made it popular, and we shall learn from its slips; "the post" below means that one.
+# The plan is a table: what each task waits for, and how many days it takes on average. The example comes from Art
+# Owen's book [*Monte Carlo theory, methods and examples* (2013)](https://artowen.su.domains/mc/). Brian Keng's blog
+# post [*Importance sampling and estimating marginal likelihood in variational autoencoders*
+# (2019)](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/)
+# takes it up. "The post" below means that one; we shall check what it says.
 
 # %%
 plan = Project.example()
@@ -58,7 +76,7 @@ figures.draw_plan(plan)
 # A task starts when the last of its predecessors is finished. If every task took exactly its mean, the longest
 # chain, the **critical path**, would decide: 4 + 4 + 5 + 2 = 15 days.
 #
-# Keep that number in mind. It is the one most plans would report, and it is wrong.
+# Keep that number in mind. It is what most plans would report, and it is too small.
 
 # %%
 plan.critical_path(), plan.makespan()
@@ -66,13 +84,21 @@ plan.critical_path(), plan.makespan()
 # %% [markdown]
 # ## 1.2 One random project
 #
-# Real tasks do not take their mean. We let the duration $T_j$ of task $j$ be **exponential** with mean $m_j$: often
-# shorter than the mean, now and then much longer, and all tasks independent. The completion time follows from the
-# durations by one rule,
+# Real tasks do not take exactly their mean. We let the duration $T_j$ of task $j$ be **exponential** with mean $m_j$,
+# and all tasks independent. Its density, and the probability that the task takes longer than $t$ days, are
+#
+# $$ p(t) = \frac{1}{m_j}\, e^{-t/m_j}, \qquad P(T_j > t) = e^{-t/m_j} . $$
+#
+# Most durations are shorter than the mean, and a few are much longer. One over the mean, $1/m_j$, is called the
+# **rate**: a task of 4 days is finished at a rate of 0.25 a day. The rate is constant, which is special: a task that
+# has been running for three days is as far from its end as one that has just begun. An exponential duration has **no
+# memory**.
+#
+# The completion time follows from the durations by one rule,
 #
 # $$ F_j = T_j + \max_{i \text{ before } j} F_i, \qquad D = \max_j F_j , $$
 #
-# where $F_j$ is the day on which task $j$ is finished. In code it is as short:
+# where $F_j$ is the day on which task $j$ is finished. The same in code:
 
 
 # %%
@@ -90,8 +116,9 @@ one_project = rng.exponential(plan.means)  # ten durations, in days
 print(f"this project takes {completion_time(one_project):.1f} days")
 
 # %% [markdown]
-# The library does the same for whole arrays of projects, `[..., 10]` durations in, `[...]` days out. Here are three
-# projects. Look at which tasks decide: the longest path is not always the critical path of the plan.
+# The library does the same for many projects at once: `plan.completion_times` takes an array `[n, 10]` of durations
+# and returns `[n]` days. Here are three projects. Look at which tasks decide: the longest path is not always the
+# critical path of the plan.
 
 # %%
 three_projects = np.random.default_rng(5).exponential(plan.means, size=(3, 10))
@@ -103,7 +130,7 @@ gantt(plan, three_projects)
 # No single project tells how long projects take. The **expected** completion time is an integral over all ten
 # durations,
 #
-# $$ \mathbb{E}[D] = \int D(t_1, \dots, t_{10}) \, p(t_1) \cdots p(t_{10}) \, dt_1 \cdots dt_{10}, $$
+# $$ \mathbb{E}[D] = \int D(t_1, \dots, t_{10}) \, p_1(t_1) \cdots p_{10}(t_{10}) \, dt_1 \cdots dt_{10}, $$
 #
 # and Monte Carlo replaces it by an average over simulated projects:
 #
@@ -118,13 +145,13 @@ times = plan.completion_times(durations)
 print(f"mean of {len(times):,} projects: {times.mean():.2f} days")
 
 # %% [markdown]
-# Not 15 but about 18.2 days. Before asking why, ask how far to trust it: with other random numbers we would have
-# got another mean. Its spread is the **standard error**. The mean of $n$ independent draws has variance
-# $\sigma^2 / n$, so
+# Not 15 but about 18.2 days. Before we ask why, we ask how far to trust this number. Other random numbers would have
+# given another mean. The standard deviation of such means is called the **standard error**. The mean of $n$
+# independent draws has variance $\sigma^2 / n$, so
 #
 # $$ \text{standard error} = \frac{\sigma}{\sqrt n}, $$
 #
-# with $\sigma$ estimated by the standard deviation of the draws.
+# where $\sigma$ is the standard deviation of one draw. We do not know it, and estimate it from the draws.
 #
 # ### Exercise 1: the standard error
 #
@@ -143,17 +170,17 @@ def standard_error(samples):
 check.standard_error(standard_error)
 
 # %% [markdown]
-# The library's `Estimate` carries the mean, its error and what else there is to know. You will meet it all through
-# the course; more of its rows will make sense in notebook 2.
+# The library's `Estimate` carries the mean, its error, and some diagnostics that notebook 2 explains. You will meet it
+# all through the course.
 
 # %%
 Estimate.from_values(times)
 
 # %% [markdown]
-# In the next figure the mean of the first $n$ projects wanders. The dashed line is the *exact* answer, and it stays
-# within two standard errors of the mean most of the time. How it can be known at all is the subject of section 1.5:
-# `completion_law` returns the exact probability distribution of $D$, its *law*. For now take it as a gift, because
-# most simulations have to do without one.
+# The next figure shows the mean of the first $n$ projects as $n$ grows. The dashed line is the *exact* answer, and it
+# stays within two standard errors of the mean most of the time. For this plan an exact answer exists:
+# `completion_law` returns the probability distribution of $D$, also called its **law**. Section 1.5 says how. Most
+# simulations have to do without one.
 
 # %%
 law = completion_law(plan)
@@ -163,10 +190,9 @@ figures.running_mean(times[:20_000], law.mean, title)
 # %% [markdown]
 # ### Why a standard error is enough
 #
-# Completion times are skewed, with a long tail to the right. Their *means* are much less so: by the **central limit
-# theorem** the mean of many draws approaches a normal distribution with standard deviation $\sigma/\sqrt n$, and then
-# 95 % of all means lie within 1.96 standard errors of the truth. Five thousand repetitions of an experiment with
-# only 100 projects show how close it is already.
+# Completion times are skewed, with a long tail to the right. Their *means* are much less so. By the **central limit
+# theorem** the mean of many draws is nearly normal, with standard deviation $\sigma/\sqrt n$. So 95 % of all means lie
+# within 1.96 standard errors of the truth. Is 100 projects many? We repeat the experiment 5,000 times:
 
 # %%
 rng = np.random.default_rng(2)
@@ -207,9 +233,9 @@ title = "Ten times the accuracy costs a hundred times the work"
 figures.error_against_n(sizes, errors, law.std, title)
 
 # %% [markdown]
-# ### Exercise 2: a convergence figure without convergence
+# ### Exercise 2: an experiment that does not converge
 #
-# The blog post that made this example popular drew such a figure too. Its loop looked like this:
+# A colleague wants to see the same for the probability that a project takes 30 days or more. This is the loop:
 #
 # ```python
 # def estimates(sizes):
@@ -220,8 +246,8 @@ figures.error_against_n(sizes, errors, law.std, title)
 #     return found
 # ```
 #
-# Something is missing. Find it, and write the function so that each entry really is the share of `n` simulated
-# projects that take 30 days or more.
+# The errors do not shrink along the axis. Find the mistake, and write the function so that each entry is the share of
+# `n` simulated projects that take 30 days or more. (Notebook 2 will show a published figure with this mistake.)
 
 
 # %% tags=["exercise"]
@@ -242,14 +268,15 @@ check.estimates(estimates)
 # %% [markdown]
 # ## 1.4 Why 18.2 and not 15?
 #
-# The post explains the difference by the sum of two exponentials not being an exponential. But a sum has the sum
-# of the means *whatever* its law: the four tasks of the critical path take 15 days on average, in simulation as on
-# paper. The difference comes from where paths **merge**. The project waits for the slowest, and
+# The post explains the difference by the fact that a sum of exponentials is not an exponential. That cannot be the
+# reason: the mean of a sum is the sum of the means, *whatever* the law. So the four tasks of the critical path take 15
+# days on average. The difference comes from the places where paths **merge**. There the project waits for the slowest
+# path, and
 #
 # $$ \mathbb{E}[\max(A, B)] \;\ge\; \max(\mathbb{E}[A], \mathbb{E}[B]), $$
 #
-# because the slowest is sometimes this path and sometimes that. Measure it: the mean length of each path, and the
-# mean of the longest.
+# because sometimes $A$ is the slower and sometimes $B$. We measure the mean length of each path, and the mean of the
+# longest:
 
 # %%
 paths = ["1-2-4-10", "1-2-5-9-10", "1-3-6-9-10", "1-3-8-10", "1-3-7-9-10"]
@@ -259,16 +286,15 @@ lengths = {
 figures.merging_paths(lengths, times, "The mean of the maximum exceeds every path's mean")
 
 # %% [markdown]
-# No path takes more than 15 days on average, and the longest of the five takes 18.2. Feeding averages into a plan
-# hides the excess; people call it the *flaw of averages*. It is an instance of **Jensen's inequality**: for a convex
-# function $f$, such as a maximum, $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. In notebook 3 the same inequality, for the
-# concave logarithm, gives a whole field its objective function, the ELBO.
+# No path takes more than 15 days on average, but the longest of the five takes 18.2. A plan made of averages does not
+# show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, such as a maximum,
+# $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in notebook 3, for the logarithm, which is concave.
 #
 # ### Exercise 3: two tasks side by side
 #
 # Two independent exponential tasks with means $a$ and $b$ start together. How long until *both* are done, on
-# average? (Hint: $\max(A, B) = A + B - \min(A, B)$, and the minimum of two exponentials is exponential; its rate is
-# the sum of their rates $1/a$ and $1/b$.)
+# average? Three hints. (1) $\max(A, B) = A + B - \min(A, B)$. (2) The minimum is exceeded when both are:
+# $P(\min(A, B) > t) = e^{-t/a}\, e^{-t/b}$. (3) So it is exponential too. What is its rate, and hence its mean?
 
 
 # %% tags=["exercise"]
@@ -283,11 +309,41 @@ def mean_of_max(a, b):
 check.mean_of_max(mean_of_max)
 
 # %% [markdown]
-# ## 1.5 The exact law
+# ## 1.5 The exact distribution
 #
-# An exponential duration has **no memory**: a task that has been running for three days is as far from its end as
-# one just begun. So to know the future of a project we need only know *which tasks are finished*. And there are
-# few such sets, because a set can only occur if it contains the predecessors of all its tasks. Let us list them.
+# Exponential durations have no memory. So the future of a project depends only on *which tasks are finished*, not on
+# how long the others have been running. There are few such sets: if a set occurs, it contains the predecessors of all
+# its tasks. For this plan there are 51. The library computes the probability of each set on each day, and a project
+# is late if not all of its tasks are finished. (The ☆ part at the end of this section shows how, in ten lines.) The
+# result is exact to many digits, even far out in the tail:
+
+# %%
+print(
+    f"mean {law.mean:.4f} days, standard deviation {law.std:.4f} days, {law.n_states} states"
+)
+print(f"P(D >= 70)  = {law.sf(70):.10g}")
+print(f"P(D >= 150) = {law.sf(150):.10g}")
+
+# %%
+marks = {"15, the critical path": 15, "18.2, the mean": law.mean}
+titles = (
+    "The bulk: simulation and exact law agree",
+    "The tail: the simulation runs out of late projects",
+)
+figures.law_against_simulation(law, times, marks, titles)
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ Where the exact distribution comes from (15 minutes)
+#
+# First one task by itself, then all ten. You need a little linear algebra.
+
+# %% [markdown]
+# One task with mean $m$ has two states: running and finished. Let $\pi(t)$ be the probability that it is still
+# running. In a short time $dt$ it gets finished with probability $dt/m$, so
+#
+# $$ \pi'(t) = -\tfrac1m\, \pi(t), \qquad \pi(0) = 1, \qquad\text{hence}\qquad \pi(t) = e^{-t/m} . $$
+#
+# Ten tasks have more states, and the same equation for a whole row of probabilities. Here are the states:
 
 # %%
 states = [frozenset()]
@@ -299,12 +355,11 @@ for finished in states:  # the list grows while we walk along it
 print(len(states), "states, from", set(states[0]) or "{}", "to all ten tasks")
 
 # %% [markdown]
-# From each state the project jumps to another when a task that is running gets finished, which happens at the rate
-# $1/m_j$. That is a **Markov chain** in continuous time. Write the rate of jumping from state $i$ to state $s$ into a
-# matrix as $Q_{is}$, and the rate of leaving state $i$, with a minus sign, as $Q_{ii}$. Then the probabilities
-# $\pi(t)$ of being in each state change as $\pi'(t) = \pi(t)\,Q$, so $\pi(t) = \pi(0)\,e^{Qt}$: one row of a matrix
-# exponential, the row of the state where the project begins. The project is late if its state is still one of the
-# unfinished ones:
+# The project jumps to another state when a running task $j$ gets finished, at the rate $1/m_j$. That is a **Markov
+# chain** in continuous time. We write its rates into a matrix: $Q_{is}$ is the rate of jumping from state $i$ to state
+# $s$, and $Q_{ii}$ is minus the rate of leaving state $i$. The row $\pi(t)$ of all probabilities then obeys
+# $\pi'(t) = \pi(t)\,Q$, with the solution $\pi(t) = \pi(0)\,e^{Qt}$. This is a matrix exponential, and we need the row
+# of the state in which the project begins. The project is late if its state is still an unfinished one:
 #
 # $$ P(D \ge t) = \sum_{s \text{ unfinished}} \big[ e^{Qt} \big]_{0s} . $$
 
@@ -323,34 +378,18 @@ for t in [15, 30, 70]:
 figures.chain(states, expm(Q * 10.0)[0], day=10)
 
 # %% [markdown]
-# In the figure a dot's area is the probability of that state on day 10. The library's `completion_law` builds the
-# same chain and computes with it in a way that keeps its digits even far
-# out in the tail. From here on every estimate can be held against it.
-
-# %%
-print(
-    f"mean {law.mean:.4f} days, standard deviation {law.std:.4f} days, {law.n_states} states"
-)
-print(f"P(D >= 70)  = {law.sf(70):.10g}")
-print(f"P(D >= 150) = {law.sf(150):.10g}")
-
-# %%
-marks = {"15, the critical path": 15, "18.2, the mean": law.mean}
-titles = (
-    "The bulk: simulation and exact law agree",
-    "The tail: the simulation runs out of late projects",
-)
-figures.law_against_simulation(law, times, marks, titles)
+# In the figure a dot's area is the probability of that state on day 10. `completion_law` builds the same chain. It
+# computes with it in another way, which keeps its digits even far out in the tail.
 
 # %% [markdown]
 # ## 1.6 The deadline
 #
-# Suppose that missing day 70 carries a large penalty. A probability is an expectation as well, of a function that
-# is 1 when the project is late and 0 when it is not:
+# Suppose that missing day 70 carries a large penalty. A probability is an expectation too. The function to be averaged
+# is 1 when the project is late and 0 when it is not. It is called an **indicator**:
 #
 # $$ P(D \ge 70) = \mathbb{E}\big[\mathbf{1}\{D \ge 70\}\big] \approx \frac{\text{number of late projects}}{n} . $$
 #
-# So simulate, and count. The library's `monte_carlo` does it in a stream, without keeping the projects, some tens
+# So we simulate and count. The library's `monte_carlo` does this without keeping the projects in memory, some tens
 # of millions a second on two cores.
 
 # %%
@@ -371,9 +410,9 @@ estimates_with_intervals(
 )
 
 # %% [markdown]
-# A thousand projects without a single late one do not show that lateness is impossible. What *do* they show? If the
-# probability were $p$, a run of $n$ projects would have no late one with probability $(1-p)^n$. Values of $p$ that
-# make this less than 5 % can be ruled out, at 95 % confidence. (The bars with arrows in the figure are that bound.)
+# A thousand projects without a late one do not show that lateness is impossible. What *do* they show? If the
+# probability of being late is $p$, then $n$ projects have no late one with probability $(1-p)^n$. Where this is less
+# than 5 %, we rule $p$ out, at 95 % confidence. (The bars with arrows in the figure show the largest $p$ that is left.)
 #
 # ### Exercise 4: nothing seen in n tries
 #
@@ -394,11 +433,11 @@ check.upper_bound(upper_bound)
 # %% [markdown]
 # ### Why rare events are hard
 #
-# One draw of the indicator has variance $p(1-p)$. Relative to the answer, the standard error is
+# One draw of the indicator has variance $p(1-p)$. The standard error, as a fraction of the answer $p$, is
 #
 # $$ \frac{1}{p}\sqrt{\frac{p(1-p)}{n}} = \sqrt{\frac{1-p}{n\,p}} \approx \frac{1}{\sqrt{\text{expected number of hits}}} . $$
 #
-# Only the late projects count, and there are hardly any.
+# A *hit* is a draw that counts, here a late project. Ten hits give an error of about 32 %, a hundred give 10 %.
 
 # %%
 title = "The rarer the event, the worse plain Monte Carlo does"
@@ -422,16 +461,16 @@ def projects_needed(p, relative_error):
 check.projects_needed(projects_needed)
 
 # %% [markdown]
-# For day 70 and 1 % that is $3 \times 10^8$ projects. Our loop needs seconds for them; with a project plan of
-# thousands of tasks, or with a neural network in place of a plan, nobody would wait. Notebook 2 gets the same 1 %
-# from about 150,000.
-#
+# For day 70 and 1 % that is $3 \times 10^8$ projects. The library simulates them in seconds. With a plan of thousands
+# of tasks, or with a neural network in place of a plan, it would take far too long. Notebook 2 gets the same 1 % from
+# about 150,000 projects.
+
+# %% [markdown]
 # ## 1.7 Who is to blame?
 #
-# In each simulated project some path was the longest, and its tasks are to blame for the completion time. How often
-# each task is on it is called its **criticality**. For late projects the picture changes. (Late projects are too
-# rare to wait for: `late_projects` draws them from the exact law *given* that they are late. Notebook 2 explains
-# how.)
+# In each simulated project one path was the longest, and its tasks decided the completion time. The probability that
+# a task is on the longest path is called its **criticality**. Late projects have other criticalities than most. (We
+# would wait long for enough late projects. `late_projects` draws them from the exact law *given* that they are late.)
 
 # %%
 late = late_projects(plan, deadline=70, n=20_000, seed=0)
@@ -447,24 +486,38 @@ bars_by_task(
 )
 
 # %% [markdown]
-# Being on the longest path is one thing; *where to spend money* is another. The **elasticity** of a task says by how
-# many per cent the risk $P(D \ge 70)$ falls if its mean duration falls by one per cent. The exact law gives it.
+# Which task should get help? The **elasticity** of a task answers that: the relative change of the risk
+# $P(D \ge 70)$, divided by the relative change of the task's mean duration, for a very small change. The exact law
+# gives it.
 
 # %%
 bars_by_task(
     plan,
     {"elasticity": law.elasticities(70)},
     "% of risk per % of mean duration",
-    "One per cent off task 4 takes 6.6 % off the risk",
+    "The risk depends most on task 4",
 )
 
+# %%
+shorter = dict(zip(plan.tasks, plan.means))
+shorter["4"] *= 0.99
+its_risk = completion_law(Project(shorter, plan.predecessors)).sf(70)
+print(f"elasticity of task 4: {law.elasticities(70)[plan.tasks.index('4')]:.1f}")
+print(f"one per cent off its mean takes {1 - its_risk / law.sf(70):.1%} off the risk")
+
 # %% [markdown]
-# Compare task 10. It lies on every path, and yet shortening it hardly helps: late projects are late because tasks 1,
-# 2 and 4 took long, not because task 10 did.
+# Compare task 10. It lies on every path, and yet shortening it hardly helps. Late projects are late because tasks 1, 2
+# and 4 took long; task 10 seldom did.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ How often does a task decide? (8 minutes)
 #
-# ### Exercise 6: criticality
+# An exercise: a probability and its standard error, from your own simulation.
+
+# %% [markdown]
+# #### Exercise 6: criticality
 #
-# The plan's critical path says that task 9 does not matter. How often does it lie on the longest path? Estimate the
+# Task 9 is not on the plan's critical path. How often does a task like that lie on the longest path? Estimate the
 # probability from `n` fresh simulated projects, and return it **with its standard error**.
 # `plan.critical_tasks(durations)` gives `True` and `False` for each project and task.
 
@@ -512,9 +565,10 @@ for name, (estimate, truth) in rows.items():
 attempts["5,000,000"].against(exact)
 
 # %% [markdown]
-# - An expectation is approximated by an average, and its error is $\sigma/\sqrt n$, in any number of dimensions.
-# - A number without its error is not a result. Zero hits mean "at most $3/n$", not zero.
-# - Averages put into a plan do not give the average out: $\mathbb{E}[\max] \ge \max \mathbb{E}$.
+# - An expectation is approximated by an average. The error of the average is $\sigma/\sqrt n$, in any number of
+#   dimensions.
+# - Report every estimate with its error. Zero hits mean "at most $3/n$", not zero.
+# - A plan made of average durations is too optimistic: $\mathbb{E}[\max] \ge \max \mathbb{E}$.
 # - The relative error of plain Monte Carlo is one over the square root of the number of *hits*. For rare events almost
 #   every draw is wasted.
 #
@@ -537,9 +591,12 @@ attempts["5,000,000"].against(exact)
 #
 # <details><summary><b>3.</b> The exact law takes milliseconds. Why simulate at all?</summary>
 #
-# The chain needs exponential durations and a number of states that a computer can hold. Ten tasks make 51 states, but
-# thirty tasks side by side make $2^{30}$, and other laws of duration remember how long a task has been running. A
-# simulation does not care. That is why we learn it here, where it can be checked, to use it where it cannot.
+# The exact method needs exponential durations, and no more states than a computer can hold. This plan has 51 states.
+# Thirty tasks side by side have $2^{30}$. And durations with another law remember how long a task has been running.
+# A simulation works all the same. Here we can check it; elsewhere we have to trust it.
+#
+# By the way, the answer depends on the law: with the same means and lognormal durations of coefficient of variation
+# 1, $P(D \ge 70)$ is about 30 times as large. No standard error tells you that.
 # </details>
 #
 # ### Where to read on
@@ -552,4 +609,4 @@ attempts["5,000,000"].against(exact)
 #   (2019)](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/),
 #   *Importance sampling and estimating marginal likelihood in variational autoencoders*: the post.
 #
-# **Next:** `02_importance_sampling.ipynb`, where we stop waiting for late projects and make them happen.
+# **Next:** `02_importance_sampling.ipynb`, where we simulate a project that is often late, and correct for it.
