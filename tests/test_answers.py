@@ -101,17 +101,17 @@ def test_true_and_false_count_as_one_and_zero():
 )
 def test_what_holds_no_numbers_is_asked_for_in_a_sentence(answer, words):
     for read in (array, number):
-        assert hint(read, answer) == f"return numbers, please; {words}."
+        assert hint(read, answer) == f"give numbers, please; {words}."
 
 
 def test_too_many_or_too_few_numbers_are_asked_for_in_a_sentence():
-    assert hint(number, (1.0, 2.0)) == "return one number, please; yours is (1.0, 2.0)."
-    assert hint(number, np.ones((6, 3))) == "return one number, please; yours is of shape [6, 3]."
-    assert hint(number, []) == "return one number, please; yours is []."
+    assert hint(number, (1.0, 2.0)) == "give one number, please; yours is (1.0, 2.0)."
+    assert hint(number, np.ones((6, 3))) == "give one number, please; yours is of shape [6, 3]."
+    assert hint(number, []) == "give one number, please; yours is []."
     assert hint(pair, np.float64(0.5), "a and b") == "return two numbers, a and b; yours is 0.5."
     assert hint(pair, (1, 2, 3), "a and b") == "return two numbers, a and b; yours is (1, 2, 3)."
     assert hint(pair, torch.ones(3), "a and b") == "return two numbers, a and b; yours is of shape [3]."
-    assert hint(pair, (1, [2, 3]), "a and b") == "return one number, please; yours is [2, 3]."
+    assert hint(pair, (1, [2, 3]), "a and b") == "give one number, please; yours is [2, 3]."
 
 
 def test_numbers_match_in_shape_and_within_a_relative_tolerance():

@@ -307,7 +307,7 @@ CASES = {
             (lambda x: 0.0273, "for two different sets of samples"),
             (Estimate.from_values, "the mean itself"),
             (lambda x: x.sum(), "with standard deviation"),
-            (lambda x: (x.mean(), x.std()), "return one number"),
+            (lambda x: (x.mean(), x.std()), "give one number"),
         ],
     ),
     notebook_01.estimates: (
@@ -328,7 +328,7 @@ CASES = {
             (lambda sizes: [0.0670203699] * len(sizes), "whole number of projects divided by n"),
             (shares(days=15), "standard errors above the exact 0.0670"),
             (lambda sizes: shares()(sizes)[-1], "expected 4 shares"),
-            (lambda sizes: {n: 0.1 for n in sizes}, "return numbers, please; yours is a dict of 4"),
+            (lambda sizes: {n: 0.1 for n in sizes}, "give numbers, please; yours is a dict of 4"),
         ],
     ),
     notebook_01.mean_of_max: (
@@ -368,6 +368,8 @@ CASES = {
             (lambda n: 0.05 ** (1 / n), "1 - p"),
             (lambda n: 1 - 0.05**n, "the n-th power"),
             (lambda n: 0.05 / n, "n p = 0.05"),
+            (lambda n: 0.05**1 / n, "binds tighter"),
+            (lambda n: 1 - 0.05**1 / n, "** binds tighter than /, so 0.05**1/n is 0.05 / n"),
             (lambda n: 1 / n, "the answer is"),
         ],
     ),
@@ -465,6 +467,7 @@ CASES = {
             (guarded(lambda k: 16 / 15), "for c = 1.7"),
             (lambda k: second_moment(k) if k < 2 else math.inf, "for c = 3.0"),
             (guarded(lambda k: 4 / 3), "for c = 0.8 the integral is 1.0667"),
+            (lambda k: np.inf if k < 0.5 else k**2 / (2 * k - 1), "infinite at 1/2 too"),
         ],
     ),
     notebook_02.mended: (
@@ -509,7 +512,11 @@ CASES = {
             (lambda q, late, p: mean_weight(q, late, -1) / p - 1, "averages q/p"),
             (lambda q, late, p: q.log_weights(late).mean() / p - 1, "averages the log-weights"),
             (of_weights(lambda w, p: w.var() / w.mean() ** 2), "among late"),
-            (lambda q, late, p: mean_weight(q, late) / TAIL - 1, "for late projects of 50 days"),
+            (of_weights(lambda w, p: p * w.mean() - 1), "divide by P, do not multiply"),
+            (of_weights(lambda w, p: w.var() / p**2), "average w itself; no variance is taken"),
+            (of_weights(lambda w, p: w.var(ddof=1) / p**2 - 1), "average w itself; no variance is taken"),
+            (of_weights(lambda w, p: w.var()), "average w itself; no variance is taken"),
+            (lambda q, late, p: mean_weight(q, late) / TAIL - 1, "Does the function use all its arguments?"),
             (lambda q, late, p: 1 / p, "for late projects of 70 days"),
             (lambda q, late, p: np.exp(q.log_weights(late)) / p - 1, "of shape [20000]"),
         ],
@@ -528,6 +535,7 @@ CASES = {
             (lambda a, b, s: balanced(a, b, 0.5), "two equal shares"),
             (lambda a, b, s: balanced(a, b, 1 - s), "swapped"),
             (lambda a, b, s: -np.logaddexp(-s * a, -(1 - s) * b), "its logarithm is added"),
+            (lambda a, b, s: -np.logaddexp(np.log(s) + a, np.log(1 - s) + b), "its logarithm is -log w_k"),
             (lambda a, b, s: -balanced(a, b, s), "change the sign"),
             (lambda a, b, s: np.exp(balanced(a, b, s)), "return its logarithm"),
             (lambda a, b, s: a, "one component alone"),
@@ -592,7 +600,7 @@ CASES = {
             (weights_from(lambda likelihood, prior, q: 2 * likelihood), "should be"),
             (weights_from(lambda likelihood, prior, q: (likelihood + prior - q).mean(1)), "a mean over the images"),
             (weights_from(lambda likelihood, prior, q: -90.0), "one log-weight for each"),
-            (weights_from(lambda likelihood, prior, q: {"prior": prior}), "return numbers"),
+            (weights_from(lambda likelihood, prior, q: {"prior": prior}), "give numbers"),
         ],
     ),
     notebook_03.predicted_gaps: (
@@ -632,7 +640,8 @@ CASES = {
             (gaps(narrow=0.918), "gap_narrow: 0.92 is in bits"),
             (gaps(narrow=-0.148), "with log10"),
             (gaps(narrow=0.5), "gap_narrow is not 0.5: put m = m_0 and s = s_0 / 2"),
-            (gaps(narrow=(0.3, 0.3)), "return one number"),
+            (gaps(narrow=(0.3, 0.3)), "give one number"),
+            (gaps(shifted=[1.0, 1.0]), "give one number"),
         ],
     ),
     notebook_03.shapes: (
@@ -695,7 +704,7 @@ CASES = {
             (exponential(lambda mean, u: (-mean * torch.log(u)).T), "draws come first"),
             (lambda mean, k: exponential()(mean, 4_000), "but 10,000 draws of 2 tasks"),
             (lambda mean, k: 0.5, "k draws for each task"),
-            (lambda mean, k: "exponential", "return numbers"),
+            (lambda mean, k: "exponential", "give numbers"),
         ],
     ),
     notebook_03.training_step: (
@@ -786,7 +795,7 @@ CASES = {
             (lambda v, e, m, n: v / m + e, "divided by L and by M"),
             (lambda v, e, m, n: 0.5, "for V_x = 1"),
             (lambda v, e, m, n: v * e, "for V_x = 3"),
-            (lambda v, e, m, n: (v, e), "return one number"),
+            (lambda v, e, m, n: (v, e), "give one number"),
         ],
     ),
     notebook_04.iwae_bound: (
@@ -838,7 +847,7 @@ CASES = {
             (86.717, "the log of a probability is negative"),
             (-87, "Give one decimal"),
             (-80.0, "You changed -78.2 by -1.80"),
-            ([-78.2, -86.7], "return one number"),
+            ([-78.2, -86.7], "give one number"),
         ],
     ),
     notebook_04.debiased: (
@@ -847,6 +856,8 @@ CASES = {
             lambda bound_k, bound_2k: np.array([-1, 2]) @ np.array([bound_k, bound_2k]),
             lambda bound_k, bound_2k: torch.lerp(torch.as_tensor(bound_k), torch.as_tensor(bound_2k), 2.0).tolist(),
             lambda bound_k, bound_2k: -(bound_k - bound_2k * 2),
+            lambda bound_k, bound_2k: float(2 * bound_2k - bound_k),
+            lambda bound_k, bound_2k: math.fsum([bound_2k, bound_2k, -bound_k]),
         ],
         [
             (lambda bound_k, bound_2k: bound_k, "the looser of the two"),
@@ -867,6 +878,8 @@ CASES = {
             (lambda bound_k, bound_2k: bound_2k.log(), "yours makes nan"),
             (lambda bound_k, bound_2k: (2 * bound_2k - bound_k) * torch.is_tensor(bound_k), "right for tensors"),
             (lambda bound_k, bound_2k: torch.as_tensor(2 * bound_2k - bound_k).mean(), "one number for each image"),
+            (lambda bound_k, bound_2k: float(bound_k), "the looser of the two"),
+            (lambda bound_k, bound_2k: float(bound_k) / 0, "called with a tensor of shape [3]"),
         ],
     ),
     notebook_04.iwae_loss: (
@@ -897,7 +910,9 @@ CASES = {
             (lambda p, q: -(normalized(p - q) * p).sum(0).mean(), "only one of"),
             (lambda p, q: -(normalized(p - q) * (p - q).detach()).sum(0).mean(), "nothing is left"),
             (lambda p, q: -(normalized(p - q) * (p - q)).sum(0), "yours are 3 numbers"),
-            (lambda p, q: -(normalized(p - q) ** 2 * (p - q)).sum(0).mean(), "not the weighted sum"),
+            (lambda p, q: -(torch.softmax(p - q, 0) * (p - q).detach()).sum(0).mean(), "detached the wrong factor"),
+            (lambda p, q: (torch.softmax(q - p, 0) * (q - p).detach()).sum(0).mean(), "detached the wrong factor"),
+            (lambda p, q: -(normalized(p - q) ** 2 * (p - q)).sum(0).mean(), "the derivative of the loss by log_"),
         ],
     ),
     notebook_04.hybrid: (
@@ -974,6 +989,7 @@ CASES = {
             (mean_and_error(lambda a, b: (b - a).std() / len(a)), "an error falls with the root of it"),
             (mean_and_error(lambda a, b: (b - a).std() * len(a) ** 0.5), "smaller: divide"),
             (mean_and_error(lambda a, b: (b - a).var()), "the variance of single differences"),
+            (mean_and_error(lambda a, b: (b - a).var() / len(a) ** 0.5), "the variance over the root of n"),
             (mean_and_error(lambda a, b: (b - a).std() / len(a) ** 0.25), "twice"),
             (mean_and_error(lambda a, b: (b - a).std() / (2 * len(a)) ** 0.5), "one difference for each image"),
             (mean_and_error(lambda a, b: 1.96 * (b - a).std() / len(a) ** 0.5), "95 % interval"),
@@ -1005,8 +1021,9 @@ CASES = {
         [
             (closed(), "no left edge and no right one"),
             (lambda *args: closed()(*args) / closed()(*args).sum(), "divided by the sum"),
-            (areas(lambda levels: torch.arange(levels) + 0.5, ends=(0.0, None)), "the inner bins are right"),
-            (areas(lambda levels: torch.arange(levels) - 0.5, ends=(None, 1.0)), "the inner bins are right"),
+            (areas(lambda levels: torch.arange(levels) + 0.5, ends=(0.0, None)), "bins are right; the last everything"),
+            (areas(lambda levels: torch.arange(levels) - 0.5, ends=(None, 1.0)), "bins are right; the first takes"),
+            (lambda *args: areas()(*args) * torch.tensor([2, 1, 1, 1, 2]), "its right edge, the last everything"),
             (lambda *args: areas()(*args).flip(0), "the other way round"),
             (lambda *args: areas()(*args).log(), "those are their logarithms"),
             (areas(lambda levels: torch.arange(levels - 1)), "edges lie on the levels"),
@@ -1024,7 +1041,8 @@ CASES = {
             (lambda m, s, levels: torch.sigmoid((torch.arange(levels) - m) / s), "the areas up to each level"),
             (areas(scaled=lambda d, scale: -d / scale), "some are negative"),
             (areas(ends=(None, None)), "for 5 levels you return 3"),
-            (areas(ends=(0.0, None)), "for 5 levels you return 4"),
+            (areas(ends=(0.0, None)), "for 5 levels you return 4: one bin is missing, the last"),
+            (areas(ends=(None, 1.0)), "for 5 levels you return 4: one bin is missing, the first"),
             (lambda m, s, levels: areas()(m, s, levels + 1), "expected 5 probabilities"),
             (lambda m, s, levels: areas()(m + 0.2, s, levels), "for mean 1.3 and scale 0.8, level"),
             (lambda m, s, levels: areas()(m, s, 5), "for 6 you return shape"),
@@ -1055,14 +1073,16 @@ CASES = {
         ],
     ),
     notebook_05.units_trap: (
-        [-20437 * math.log(2), -14166, "-14165.8", -6.65 * 3072 * math.log(2), torch.tensor(-14165.8)],
+        [-20437 * math.log(2), -14166, "-14165.8", -6.65 * 3072 * math.log(2), torch.tensor(-14165.8), -14102, -14200],
         [
             (-87.08, "in nats already"),
             (-87.08 * math.log(2), "in nats already"),
             (-125.6, "in nats already"),
-            (-20437, "the printed number"),
+            (-20437, "gives its bits per value"),
             (20437 * math.log(2), "the log of a probability is negative"),
             (-20437 / math.log(2), "fewer nats than bits"),
+            (-20437 / 0.69, "fewer nats than bits"),
+            (-14_300, "is already its bits per value"),
             (6.65, "for each dimension"),
             (9.594, "for each dimension"),
             (-4.61, "for each dimension"),
@@ -1154,6 +1174,8 @@ CASES = {
             (gaussian(covariance=lambda slopes: torch.eye(2).double()), "yours is [[1.0, 0.0], [0.0, 1.0]]"),
             (gaussian(lambda intercept, slopes: intercept), "that mean is the intercept"),
             (gaussian(lambda intercept, slopes: torch.linalg.solve(slopes, intercept)), "where is the line zero"),
+            (gaussian(lambda intercept, slopes: -slopes @ intercept), "multiply the intercept by it, the inverse"),
+            (gaussian(lambda intercept, slopes: slopes @ intercept), "multiply the intercept by it, the inverse"),
             (lambda z, g: (z.mean(0), gaussian()(z, g)[1]), "the average of the draws"),
             (gaussian(lambda intercept, slopes: torch.ones(2)), "and yours [1.0, 1.0]"),
             (gaussian(lambda intercept, slopes: intercept.repeat(2)), "a mean is [2]"),
@@ -1171,7 +1193,11 @@ CASES = {
             (lambda w, e: -kl()(w, e), "never negative"),
             (lambda w, e: kl()(w, e).exp(), "the number of draws"),
             (kl(lambda w, e: e.mean()), "a plain mean over the fit's draws"),
-            (kl(lambda w, e: (torch.softmax(e, 0) * e).sum()), "it is log_w that weighs them"),
+            (kl(lambda w, e: (torch.softmax(e, 0) * e).sum()), "weigh them by log_w"),
+            (lambda w, e: (torch.softmax(e, 0) * e).sum() - log_mean_exp(e), "weigh them by log_w"),
+            (lambda w, e: (torch.softmax(e, 0) * (e - w)).sum(), "weigh them by log_w"),
+            (lambda w, e: (torch.softmax(w, 0) * (w - e)).sum(), "subtract log p(x), not log_w"),
+            (lambda w, e: (torch.softmax(w, 0) * (e - w)).sum(), "subtract log p(x), not log_w"),
             (kl(lambda w, e: (torch.softmax(w, 0) * w).sum()), "posterior from the fit"),
             (lambda w, e: (torch.softmax(w, 0) * e).sum() - log_mean_exp(e), "draws from their own proposal"),
             (kl(log_p_x=torch.mean), "is the ELBO"),
@@ -1190,6 +1216,8 @@ CASES = {
         [
             (lambda w, true: log_mean_exp(w), "the true z is not in it"),
             (lambda w, true: true, "for k = 1"),
+            (lambda w, true: torch.maximum(log_mean_exp(w), true), "the larger of the two is no mean"),
+            (lambda w, true: torch.maximum(with_true()(w, true), true), "the larger of the two is no mean"),
             (with_true_added(log_mean_exp), "but of k + 1 draws"),
             (lambda w, t: with_true_added(lambda w: torch.logsumexp(w, 0))(w, t) - math.log(4), "and divide by k"),
             (with_true(reduced=lambda w: torch.logsumexp(w, 0)), "subtract log k"),
@@ -1226,6 +1254,7 @@ CASES = {
             (snow(lambda n: -0.5 * n), "0.5 is the probability of a flip"),
             (snow(lambda n: math.log(0.5 * n)), "independent pixels multiply"),
             (snow(lambda n: 0.0), "have a probability too"),
+            (snow(lambda n: -784 * math.log(2)), "use the argument n_pixels"),
             (lambda p, share, n: torch.log(share * p.exp() + (1 - share) * 0.5**n), "Stay in log space"),
         ],
     ),
@@ -1425,6 +1454,30 @@ def wrong_axis(durations, p_means, q_means):
         ),
         pytest.param(
             notebook_01.mean_of_max,
+            lambda a, b: torch.log(a),
+            "must be Tensor, not float (TypeError). For a plain number use `math.log`.",
+            id="tensor function",
+        ),
+        pytest.param(
+            notebook_01.upper_bound,
+            lambda n: torch.sqrt(n),
+            "must be Tensor, not int (TypeError). For a plain number use `math.sqrt`.",
+            id="tensor function of an int",
+        ),
+        pytest.param(
+            notebook_05.upper_bound,
+            lambda log_w, log_w_true: torch.cat([log_w_true, log_w[1:]]),
+            "got 1 and 2 (RuntimeError). `t[None]` adds an axis in front of a tensor `t`.",
+            id="axis missing",
+        ),
+        pytest.param(
+            notebook_05.upper_bound,
+            lambda log_w, log_w_true: torch.cat([log_w_true[0], log_w[0]]),
+            "cannot be concatenated (RuntimeError). `t[None]` adds an axis in front of a tensor `t`.",
+            id="no axis",
+        ),
+        pytest.param(
+            notebook_01.mean_of_max,
             6.125,
             "give the check your function itself, by its name and without calling it.",
             id="called already",
@@ -1432,17 +1485,17 @@ def wrong_axis(durations, p_means, q_means):
         pytest.param(
             notebook_01.mean_of_max,
             lambda a, b: {"mean": a + b},
-            "return numbers, please; yours is {'mean': 8.0}.",
+            "give numbers, please; yours is {'mean': 8.0}.",
             id="dictionary",
         ),
         pytest.param(
             notebook_01.mean_of_max,
             lambda a, b: lambda: a + b,
-            "return numbers, please; yours is a function.",
+            "give numbers, please; yours is a function.",
             id="function",
         ),
         pytest.param(
-            notebook_01.mean_of_max, lambda a, b: "six days", "return numbers, please; yours is 'six days'.", id="words"
+            notebook_01.mean_of_max, lambda a, b: "six days", "give numbers, please; yours is 'six days'.", id="words"
         ),
     ],
 )
@@ -1521,6 +1574,12 @@ def test_a_verdict_shows_as_text_and_html_without_letting_html_through():
     bundle = Verdict("wrong", "a < b")._repr_mimebundle_()
     assert bundle["text/plain"] == "✗ wrong: a < b"
     assert "a &lt; b" in bundle["text/html"]
+
+
+def test_the_bound_itself_is_a_right_loss_and_is_not_told_that_its_weights_were_held_fixed():
+    for loss in (lambda p, q: -log_mean_exp(p - q).mean(), lambda p, q: -torch.logsumexp(p - q, 0).mean()):
+        assert str(notebook_04.iwae_loss(loss)).startswith("✓ right: the same gradient, by autograd of the bound")
+    assert "the weights themselves are held fixed" in notebook_04.iwae_loss(weighted_loss(normalized)).message
 
 
 def test_a_hint_about_one_answer_is_given_only_if_it_explains_all():

@@ -58,7 +58,6 @@ FIGURES = {
     "log_weights": lambda: notebook_05.log_weights(torch.randn(100, generator=GENERATOR) - 80),
     "evidence_against_n": lambda: notebook_05.evidence_against_n([20, 200], [SMALL, LARGE]),
     "pareto_k_by_image": lambda: notebook_05.pareto_k_by_image(LARGE),
-    "pareto_k_compared": lambda: notebook_05.pareto_k_compared(with_k_hat(0.9, 0.8), with_k_hat(0.5, 0.9)),
     "fits_of_posterior": lambda: notebook_05.fits_of_posterior(log_density, FITS),
     "proposals_compared": lambda: notebook_05.proposals_compared({"encoder": LARGE, "other": LARGE}),
     "annealing": lambda: notebook_05.annealing(
@@ -186,15 +185,6 @@ def test_a_sandwich_shows_how_far_apart_the_bounds_are_not_how_images_differ():
     assert ends == pytest.approx([0.25 - 0.25 / math.sqrt(3), 0.25 + 0.25 / math.sqrt(3)])
     (reference,) = (line for line in left.lines if line.get_linestyle() == ":")
     assert reference.get_ydata() == pytest.approx([0, 0], abs=1e-9)
-
-
-def test_k_hats_are_compared_image_by_image():
-    before, after = with_k_hat(0.9, 0.8, 0.3), with_k_hat(0.5, 0.9, 0.2)
-    (ax,) = notebook_05.pareto_k_compared(before, after).axes
-    _, was, now = ax.lines
-    assert was.get_ydata().tolist() == pytest.approx([0.3, 0.8, 0.9])
-    assert now.get_ydata().tolist() == pytest.approx([0.2, 0.9, 0.5])
-    assert title(ax) == "k-hat is too high for 2 of 3 images with the encoder, for 1 after the fit"
 
 
 def test_ellipses_lie_two_standard_deviations_from_the_mean():

@@ -26,14 +26,14 @@ def array(answer: Any) -> Floats:
     try:
         return _as_floats(answer)
     except (TypeError, ValueError):
-        wrong(f"return numbers, please; yours is {_in_words(answer)}.")
+        wrong(f"give numbers, please; yours is {_in_words(answer)}.")
 
 
 def number(answer: Any) -> float:
     """One number in any form that `array` takes, an array of one among them."""
     found = array(answer)
     if found.size != 1:
-        wrong(f"return one number, please; yours is {_in_words(answer)}.")
+        wrong(f"give one number, please; yours is {_in_words(answer)}.")
     return float(found.reshape(()))
 
 

@@ -193,7 +193,12 @@ def upper_bound(answer: Callable[[int], float]) -> Verdict:
                 lambda n: 1 - 0.05**n,
                 "that is the n-th power of 0.05. From (1 - p)**n = 0.05 follows 1 - p by the n-th root, 0.05**(1/n).",
             ),
-            (lambda n: 0.05 / n, "that solves n p = 0.05; solve (1 - p)**n = 0.05."),
+            (lambda n: 1 - 0.05 / n, "** binds tighter than /, so 0.05**1/n is 0.05 / n: write 0.05**(1/n)."),
+            (
+                lambda n: 0.05 / n,
+                "that solves n p = 0.05; solve (1 - p)**n = 0.05. Or did you write 0.05**1/n? ** binds tighter than /: "
+                "the root is 0.05**(1/n), and p is one minus it.",
+            ),
         ],
         tolerance,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from course_lib.checks import real_number
 from course_lib.estimates import Estimate
 from course_lib.exercises.answers import array, explain, matches, number
-from course_lib.exercises.verdict import Verdict, check, right, wrong
+from course_lib.exercises.verdict import Verdict, check, right, stops, wrong
 from course_lib.projects import Project, Proposal, completion_law, late_projects, minimum_variance, scaled
 
 __all__ = ["log_weights", "mended", "mixture_log_weights", "own_plan", "relative_variance", "second_moment"]
@@ -111,6 +111,12 @@ def second_moment(answer: Callable[[float], float]) -> Verdict:
                 f"for c = {c} the exponent 2 - 1/c is not positive and the integral diverges: return np.inf. "
                 f"Yours is {found:.4g}."
             )
+    # Where both cases are computed for whole arrays, as by `np.where`, only NumPy's division by zero will do.
+    if stops(answer, 0.5) and stops(answer, np.array([0.4, 0.5])):
+        wrong(
+            "for c = 0.5, as a float of Python's, your function divides by zero. The integral is infinite at 1/2 too: "
+            "return np.inf for c <= 0.5."
+        )
     return right("twice the mean costs a third more; half the mean costs everything.")
 
 
@@ -165,6 +171,7 @@ def relative_variance(answer: Callable[[Proposal, np.ndarray, float], float]) ->
         return lambda proposal, late, p: formula(np.exp(proposal.log_weights(late)), p)
 
     expected = of_weights(lambda w, p: w.mean() / p - 1)
+    no_variance = "average w itself; no variance is taken. The second moment is P times that average."
     squared = "under the law of late projects one factor w is already in the draws: average w, not its square."
     explain(
         got,
@@ -210,6 +217,15 @@ def relative_variance(answer: Callable[[Proposal, np.ndarray, float], float]) ->
                 "that averages the log-weights; take np.exp of them first.",
             ),
             (
+                of_weights(lambda w, p: p * w.mean() - 1),
+                "divide by P, do not multiply: the second moment is P times the average of w, and it is divided by P "
+                "squared.",
+            ),
+            (of_weights(lambda w, p: w.var() / p**2), no_variance),
+            (of_weights(lambda w, p: w.var() / p**2 - 1), no_variance),
+            (of_weights(lambda w, p: w.var() / p), no_variance),
+            (of_weights(lambda w, p: w.var()), no_variance),
+            (
                 of_weights(lambda w, p: np.var(w) / np.mean(w) ** 2),
                 "that is the variance of w among late projects; the one asked for is that of f w under the proposal.",
             ),
@@ -218,9 +234,11 @@ def relative_variance(answer: Callable[[Proposal, np.ndarray, float], float]) ->
     )
     for found, args, days in zip(got, inputs, (70, 50), strict=True):
         if not matches(found, expected(*args)):
+            # The first of the two was right.
+            constant = " Does the function use all its arguments?" if days == 50 else ""
             wrong(
                 f"for late projects of {days} days or more and P = {args[2]:.3g} it is {expected(*args):.4g}; "
-                f"yours is {found:.4g}. Does the function use all its arguments?"
+                f"yours is {found:.4g}.{constant}"
             )
     exact = inputs[0][0].relative_variance(70)
     return right(f"you found {got[0]:.1f} from late projects, and the exact value is {exact:.1f}.")
@@ -248,6 +266,10 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
         (
             -np.logaddexp(-share * a, -(1 - share) * b),
             "a share multiplies a density, so its logarithm is added to the log-density: np.log(share) - log_w1.",
+        ),
+        (
+            -np.logaddexp(np.log(share) + a, np.log(1 - share) + b),
+            "the signs inside: in units of p each density q_k is 1/w_k, and its logarithm is -log w_k.",
         ),
         (-expected, "that is the log-density ratio q/p of the mixture; the weight is p/q, so change the sign."),
         (np.exp(expected), "that is the weight itself; return its logarithm."),

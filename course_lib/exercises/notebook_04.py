@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_lib.estimates import Estimate
 from course_lib.exercises.answers import array, matches, number, pair
-from course_lib.exercises.verdict import Verdict, check, right, wrong
+from course_lib.exercises.verdict import Verdict, check, right, stops, wrong
 from course_lib.vae import LinearGaussianVAE
 
 __all__ = ["debiased", "hybrid", "iwae_bound", "iwae_loss", "paired", "signal_to_noise", "too_good"]
@@ -108,7 +108,14 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
     bound_k = torch.tensor([-10.0, -8.3, -12.1], dtype=torch.float64)
     bound_2k = torch.tensor([-9.6, -8.2, -11.2], dtype=torch.float64)
     expected = 2 * bound_2k - bound_k
-    got = _tensor(answer(bound_k.clone(), bound_2k.clone()))
+    combine = answer
+    if stops(answer, bound_k.clone(), bound_2k.clone()) and not stops(answer, -10.0, -9.6):
+
+        def combine(bound_k: Tensor, bound_2k: Tensor) -> list[float]:
+            """Image by image, for a function of two numbers, such as one that ends in float(...)."""
+            return [number(answer(*both)) for both in zip(bound_k.tolist(), bound_2k.tolist(), strict=True)]
+
+    got = _tensor(combine(bound_k.clone(), bound_2k.clone()))
     if got.shape != expected.shape:
         wrong(f"one number for each image, please: shape {list(expected.shape)}, not {list(got.shape)}.")
     root = math.sqrt(2)
@@ -153,7 +160,7 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
     x = model.simulate(100, seed=1)
     log_w = model.log_weights(x, 10_000, torch.Generator().manual_seed(0)).reshape(1_000, 2, 5, 100)
     five, ten = _log_mean_exp(log_w.movedim(2, 0)).mean(1), _log_mean_exp(log_w.flatten(1, 2).movedim(1, 0))
-    combined = _tensor(answer(five.flatten(), ten.flatten())).reshape(ten.shape)
+    combined = _tensor(combine(five.flatten(), ten.flatten())).reshape(ten.shape)
     exact = model.exact_log_likelihood(x)
     gaps = [Estimate.from_values((exact - bound).mean(1)) for bound in (five, ten, combined)]
     return right(
@@ -206,6 +213,10 @@ def iwae_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     def held(axis: int) -> Callable[[Tensor], Tensor]:
         return lambda log_w: torch.softmax(log_w, axis).detach()
 
+    def wrong_one_detached(inside: int, sign: int) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda p, q: sign * (torch.softmax(inside * (p - q), 0) * (p - q).detach()).sum(0).mean()
+
+    fixed = "hold the weights fixed, not the log-weights."
     best = torch.nn.functional.one_hot((log_p - log_q).argmax(0), k).T.double()
     expected = weighted(held(0))
     got = gradient(answer)
@@ -253,6 +264,11 @@ def iwae_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
                 "the best sample alone is trained on; the others count too, each by its normalized weight.",
             ),
             (-expected, "the sign: a loss is minimized, and the bound should rise."),
+            *(
+                (gradient(wrong_one_detached(loss_sign, sign)), "you detached the wrong factor: " + fixed)
+                for loss_sign in (1, -1)
+                for sign in (1, -1)
+            ),
             (
                 weighted(lambda log_w: torch.full_like(log_w, 1 / k)),
                 "equal weights give the gradient of the ELBO; here each sample counts by its normalized weight.",
@@ -269,7 +285,19 @@ def iwae_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
         ],
     )
     if not matches(got, expected, 1e-5):
-        wrong("its gradient is not the weighted sum: minus the normalized weight of each sample, over the images.")
+        row, image = divmod(int((got - expected).abs().argmax()), batch)
+        wrong(
+            f"the derivative of the loss by {'log_p' if row < k else 'log_q'} of sample {row % k}, image {image} "
+            f"should be {float(expected[row, image]):.4f}; yours is {float(got[row, image]):.4f}. Multiply each "
+            "log-weight by its own weight, sum over the samples, average over the images, and put a minus in front."
+        )
+    log_w = log_p - log_q
+    value = number(answer(log_p.clone().requires_grad_(), log_q.clone().requires_grad_()))
+    if not matches(value, -(held(0)(log_w) * log_w).sum(0).mean(), 1e-5):
+        # With or without the constant log k.
+        return right(
+            "the same gradient, by autograd of the bound itself. As a weighted sum you would hold the weights fixed."
+        )
     return right("the best sample counts most, and the weights themselves are held fixed.")
 
 
@@ -465,6 +493,10 @@ def paired(answer: Callable[[Tensor, Tensor], Any]) -> Verdict:
             (
                 (expected * root) ** 2,
                 "that is the variance of single differences; the error of their mean is its root, over that of n.",
+            ),
+            (
+                expected**2 * root,
+                "that is the variance over the root of n. Take the standard deviation, not the variance.",
             ),
             (expected / root, "that divides the spread by the number of images; an error falls with the root of it."),
             (expected * root / n**0.25, "that takes the root of their number twice; once is enough."),

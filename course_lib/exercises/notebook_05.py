@@ -41,6 +41,12 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
 
     expected = opened()
     got = _tensor(answer(mean, scale, levels))
+    first = "the first takes everything below its right edge"
+    last = "the last everything above its left one"
+    if matches(got, expected[:-1], 1e-4):
+        wrong(f"for {levels} levels you return {len(got)}: one bin is missing, {last}.")
+    if matches(got, expected[1:], 1e-4):
+        wrong(f"for {levels} levels you return {len(got)}: one bin is missing, {first}.")
     if got.shape in ((levels - 1,), (levels - 2,)):
         wrong(f"for {levels} levels you return {len(got)}: besides the inner bins there are the two that are open.")
     if got.shape != (levels,):
@@ -57,7 +63,8 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
     if equals(bins() / bins().sum()):
         wrong("they sum to one because you divided by the sum. Give the tails to the first and the last bin instead.")
     if matches(got[1:-1], expected[1:-1], 1e-4) and not equals(expected):
-        wrong("the inner bins are right; the first takes everything below its right edge, the last all above its left.")
+        wrong_ends = [end for end, i in ((first, 0), (last, -1)) if not matches(got[i], expected[i], 1e-4)]
+        wrong(f"the inner bins are right; {', '.join(wrong_ends)}.")
     if equals(expected.flip(0)):
         wrong("level 0 comes first; yours are the other way round.")
     if equals(expected.log()):
@@ -158,12 +165,13 @@ def units_trap(answer: float) -> Verdict:
     got = number(answer)
 
     def equals(mistake: float) -> bool:
-        return matches(got, mistake, 1e-3)
+        # As good as 0.69 for log 2 is.
+        return matches(got, mistake, 6e-3)
 
     if any(equals(-87.08 * factor) for factor in (1, math.log(2), 1 / math.log(2))):
         wrong("that row is in nats already: 87.08 / (784 log 2) = 0.16. Try the other one.")
     if equals(bits):
-        wrong("that is the printed number. Which row gives its bits per pixel without any log 2?")
+        wrong("that is the printed number. Which row gives its bits per value without any log 2?")
     if equals(-expected):
         wrong("the size is right, but the log of a probability is negative.")
     if equals(bits / math.log(2)):
@@ -174,7 +182,7 @@ def units_trap(answer: float) -> Verdict:
         wrong("no base 10 here: the printed number is a base-2 logarithm, and nats are natural ones.")
     if not equals(expected):
         wrong(
-            f"one row's number divided by its dimensions is already its bits per pixel: 20437 / {n_dims} = 6.65. "
+            f"one row's number divided by its values is already its bits per value: 20437 / {n_dims} = 6.65. "
             f"So it counts bits; how many nats is a bit? Not {abs(got / bits):.3g}."
         )
     return right(
@@ -309,6 +317,8 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     found_mean = found_mean.reshape(2)
     if matches(found_mean, precision @ mean, 1e-5):
         wrong("the covariance is right; that mean is the intercept, which is the precision times the mean.")
+    if any(matches(found_mean, sign * precision @ precision @ mean, 1e-5) for sign in (1, -1)):
+        wrong("the covariance is right; multiply the intercept by it, the inverse, and not by the slopes.")
     if matches(found_mean, -mean, 1e-5):
         wrong("the covariance is right; the mean has the wrong sign: where is the line zero?")
     if matches(found_mean, z.mean(0), 1e-5):
@@ -347,8 +357,15 @@ def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
         wrong("that is the number of draws. Return the divergence, of which it is the exponential.")
     if equals(log_e.mean() - log_p_x):
         wrong("a plain mean over the fit's draws is not yet one over the posterior: weigh each by its weight.")
-    if equals((torch.softmax(log_e, 0) * log_e).sum() - log_p_x):
-        wrong("the draws come from the fit, so it is log_w that weighs them, not log_w_encoder.")
+    by_encoder = torch.softmax(log_e, 0)
+    if equals(
+        *((by_encoder * each).sum() - level for each in (log_e, log_w) for level in (log_p_x, iwae_bound(log_e), 0.0)),
+        (by_encoder * (log_e - log_w)).sum(),
+        (by_encoder * (log_w - log_e)).sum(),
+    ):
+        wrong("these draws came from the fit: weigh them by log_w, not by log_w_encoder.")
+    if equals((weight * (log_w - log_e)).sum(), (weight * (log_e - log_w)).sum()):
+        wrong("log_w contains the fit's density: from log_w_encoder subtract log p(x), not log_w.")
     if equals((weight * log_w).sum() - log_p_x):
         wrong("that is the divergence of the posterior from the fit: average log_w_encoder.")
     if equals(average - iwae_bound(log_e)):
@@ -397,6 +414,8 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     if equals(iwae_bound(log_w)):
         wrong("that is the lower bound: the true z is not in it.")
     if equals(log_w_true):
+        if not matches(_tensor(answer(log_w.clone(), log_w_true - 10)), log_w_true - 10, 1e-5):
+            wrong("the larger of the two is no mean: put the true z among the draws, and average all k weights.")
         wrong("that is the upper bound for k = 1. Average it with the weights of k - 1 draws: the bound gets tighter.")
     if equals(iwae_bound(added)):
         wrong(
@@ -477,6 +496,10 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
     if equals(torch.maximum(flips + log_rest, log_p + log_share)):
         wrong("the larger of the two is not their sum: use torch.logaddexp.")
     if equals(log_p + log_share):
+        # Beside a model that has next to none of the probability, any number of flips shows.
+        beside_nothing = _tensor(answer(log_p - 1e4, share, n_pixels))
+        if matches(beside_nothing, torch.full_like(log_p, -784 * math.log(2) + log_rest), 1e-5):
+            wrong("that is for images of 784 pixels: use the argument n_pixels, which is 10 in my test.")
         wrong("that is the model alone. The sum has a second term, 1 - share times that of the coin flips.")
     if equals(flips + log_rest):
         wrong("that is the coin flips alone. The sum has a second term, `share` times that of the model.")

@@ -8,6 +8,7 @@ import html
 import inspect
 import io
 import linecache
+import math
 import re
 import traceback
 from collections.abc import Callable
@@ -18,12 +19,14 @@ import numpy as np
 
 from course_lib.checks import brief
 
-__all__ = ["Verdict", "check", "right", "wrong"]
+__all__ = ["Verdict", "check", "right", "stops", "wrong"]
 
 _SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "…"}
 _COLOURS = {"right": "#00734d", "wrong": "#b34700", "not attempted": "#666666"}
 # What an exercise has in the place of the answer, alone on its line or behind the colon of the def.
 _DOTS = re.compile(r"(^|:)\s*\.\.\.\s*(#.*)?$", re.MULTILINE)
+# PyTorch on a function of tensors that was given a number.
+_NO_TENSOR = re.compile(r"(\w+)\(\): argument .* must be Tensor, not (int|float|numpy\.float64)$")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ def wrong(hint: str) -> NoReturn:
 def right(message: str) -> Verdict:
     """The answer is right, and what to take from it."""
     return Verdict("right", message)
+
+
+def stops(answer: Callable[..., Any], *args: Any) -> bool:
+    """Whether a learner's function stops with an error when it is called so."""
+    try:
+        answer(*args)
+    except _Wrong:
+        return True
+    return False
 
 
 def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
@@ -168,7 +180,17 @@ def _reason(error: Exception) -> str:
     if type(error) is NameError:  # not UnboundLocalError, which is one
         return f"{brief(error)}. Is it misspelt, or was the cell that makes it not run?"
     said, kind = brief(error).rstrip("."), type(error).__name__
-    return f"{kind}." if said == kind else f"{said} ({kind})."
+    return f"{kind}." if said == kind else f"{said} ({kind}).{_remedy(said)}"
+
+
+def _remedy(said: str) -> str:
+    """A sentence for two errors of PyTorch that name no way out."""
+    no_tensor = _NO_TENSOR.match(said)
+    if no_tensor and hasattr(math, no_tensor[1]):
+        return f" For a plain number use `math.{no_tensor[1]}`."
+    if "must have same number of dimensions" in said or said.startswith("zero-dimensional tensor"):
+        return " `t[None]` adds an axis in front of a tensor `t`."
+    return ""
 
 
 def _listed(args: tuple[Any, ...]) -> str:

@@ -124,7 +124,7 @@ def ways_to_be_positive(floor: float) -> Figure:
         right.plot(numbers(raw), numbers(slope), style, color=colour, label=name)
     left.set(xlabel="raw output of the network", ylabel="standard deviation", ylim=(-0.2, 7))
     mark_what_leaves(left)
-    set_title(left, "All three are positive, and exp grows fastest")
+    set_title(left, "The absolute value touches zero; exp grows fastest")
     legend_below(fig, left, 4)
     right.set(xlabel="raw output of the network", ylabel="slope", ylim=(-1.3, 7))
     mark_what_leaves(right)

@@ -189,34 +189,6 @@ def pareto_k_by_image(evidence: Evidence) -> Figure:
     )
 
 
-def pareto_k_compared(before: Evidence, after: Evidence) -> Figure:
-    """The k-hat of each image with one proposal and with a better one, image by image, sorted by the first."""
-    was, now, limit = numbers(before.pareto_k), numbers(after.pareto_k), after.pareto_k_limit
-    order = np.argsort(was)
-    fig, ax = new_figure(9, 3.4)
-    places = np.arange(len(order))
-    ax.axhline(limit, color=BLACK, ls="--", lw=1)
-    ax.vlines(places, now[order], was[order], color=GREY, lw=1, alpha=0.6)
-    ax.plot(places, was[order], "^", color=ORANGE, ms=5, label="with the encoder")
-    ax.plot(places, now[order], "o", color=BLUE, ms=5, label="fitted to each image")
-    ax.annotate(
-        f"limit, {limit:.2f}", (1, limit), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-        va="center", fontsize=9,
-    )  # fmt: skip
-    ax.set(xlabel="images, sorted", ylabel="k-hat", xticks=[])
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    counts = [int((one.pareto_k > one.pareto_k_limit).sum()) for one in (before, after)]
-    set_title(
-        ax, f"k-hat is too high for {counts[0]} of {len(order)} images with the encoder, for {counts[1]} after the fit"
-    )
-    return fig.describe(
-        f"Two k-hats for each of {len(order)} images, joined by a thin line and sorted by the first: triangles with "
-        f"the encoder, from {two_digits(np.nanmin(was))} to {two_digits(np.nanmax(was))}, and dots with a proposal "
-        f"fitted to the image, from {two_digits(np.nanmin(now))} to {two_digits(np.nanmax(now))}. A dashed line marks "
-        f"the limit, {limit:.2f}."
-    )
-
-
 def fits_of_posterior(
     log_joint: Callable[[Tensor], Tensor], fits: Sequence[tuple[Tensor, Tensor]], reach: float = 1.8
 ) -> Figure:

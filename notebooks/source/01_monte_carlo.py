@@ -117,8 +117,8 @@ print(f"this project takes {completion_time(one_project):.1f} days")
 
 # %% [markdown]
 # The library does the same for many projects at once: `plan.completion_times` takes an array `[n, 10]` of durations
-# and returns `[n]` days. Here are three projects. Look at which tasks decide: the longest path is not always the
-# critical path of the plan.
+# and returns `[n]` days. Here are three projects. Hatched tasks are on the longest path, which is not always the critical
+# path of the plan.
 
 # %%
 three_projects = np.random.default_rng(5).exponential(plan.means, size=(3, 10))
@@ -247,7 +247,7 @@ figures.error_against_n(sizes, errors, law.std, title)
 # ```
 #
 # The errors do not shrink along the axis. Find the mistake, and write the function so that each entry is the share of
-# `n` simulated projects that take 30 days or more. (Notebook 2 will show a published figure with this mistake.)
+# `n` simulated projects that take 30 days or more. (Notebook 2 tells of a published figure with this mistake.)
 
 
 # %% tags=["exercise"]
@@ -287,14 +287,16 @@ figures.merging_paths(lengths, times, "The mean of the maximum exceeds every pat
 
 # %% [markdown]
 # No path takes more than 15 days on average, but the longest of the five takes 18.2. A plan made of averages does not
-# show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, such as a maximum,
-# $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in notebook 3, for the logarithm, which is concave.
+# show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, one that bends upwards
+# or has a kink upwards, such as a maximum, $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in notebook
+# 3, for the logarithm, which bends downwards.
 #
 # ### Exercise 3: two tasks side by side
 #
 # Two independent exponential tasks with means $a$ and $b$ start together. How long until *both* are done, on
-# average? Three hints. (1) $\max(A, B) = A + B - \min(A, B)$. (2) The minimum is exceeded when both are:
-# $P(\min(A, B) > t) = e^{-t/a}\, e^{-t/b}$. (3) So it is exponential too. What is its rate, and hence its mean?
+# average? Three hints. (1) $\max(A, B) = A + B - \min(A, B)$. (2) The minimum exceeds $t$ when both do:
+# $P(\min(A, B) > t) = e^{-t/a}\, e^{-t/b}$. (3) So the minimum is exponential too. What is its rate, and hence its mean?
+# (With means 4 and 2 the rates are 1/4 and 1/2, and the minimum has rate 3/4.)
 
 
 # %% tags=["exercise"]
@@ -595,8 +597,9 @@ attempts["5,000,000"].against(exact)
 # Thirty tasks side by side have $2^{30}$. And durations with another law remember how long a task has been running.
 # A simulation works all the same. Here we can check it; elsewhere we have to trust it.
 #
-# By the way, the answer depends on the law: with the same means and lognormal durations of coefficient of variation
-# 1, $P(D \ge 70)$ is about 30 times as large. No standard error tells you that.
+# By the way, the answer depends on the law. With lognormal durations of the same means and standard deviations,
+# $P(D \ge 70)$ is more than 20 times as large, and no standard error tells you that. Try it:
+# <code>rng.lognormal(np.log(plan.means / 2**0.5), np.log(2) ** 0.5, (1_000_000, 10))</code>.
 # </details>
 #
 # ### Where to read on

@@ -15,8 +15,8 @@
 #
 # In notebook 1 only one simulated project in 31,000 missed its 70-day deadline, and an error of 1 % would have taken
 # $3 \times 10^8$ of them. Here we simulate *another* project, one that is often late, and correct for having done so.
-# The correction is a weight on each draw. A good choice of the other project makes the same 1 % two thousand times
-# cheaper. A bad choice gives an error bar that is too short, and you will learn what can warn you of it.
+# The correction is a weight on each draw. With a good choice of the other project the same 1 % takes two thousand times
+# fewer draws. A bad choice gives an error bar that is too short, and you will learn what can warn you of it.
 #
 # **You will be able to**
 # - write an importance sampling estimate with log-weights, and say when its variance is finite;
@@ -26,14 +26,16 @@
 #
 # | section | minutes |
 # | --- | --- |
-# | 2.1 The idea: exercise 1 | 16 |
-# | 2.2 What a proposal costs: exercises 2 and 3 | 18 |
+# | 2.1 The idea: exercise 1 | 18 |
+# | 2.2 What a proposal costs: exercise 2 | 15 |
 # | 2.3 Diagnostics | 10 |
-# | 2.4 Error bars that are too short: exercise 4 | 13 |
-# | 2.5 Better proposals: exercise 5 | 15 |
-# | 2.7 Summary | 3 |
+# | 2.4 Error bars that are too short | 10 |
+# | 2.5 Better proposals: exercise 5 | 18 |
+# | 2.7 Summary | 4 |
 # | **core** | **75** |
+# | ☆ Two points that are off the curve: exercise 3 | 6 |
 # | ☆ When the variance is infinite | 6 |
+# | ☆ The variance from late projects: exercise 4 | 8 |
 # | ☆ Do not simulate what you can integrate | 8 |
 # | ☆ The proposal of zero variance | 3 |
 # | ☆ 2.6 A plan of 200 tasks, and yours: exercise 6 | 30 |
@@ -78,7 +80,9 @@ print(f"exact P(D >= 70) = {exact:.6g}")
 # $f(T) = \mathbf{1}\{D \ge 70\}$: it is 1 for a late project and 0 for any other. Now draw from another density $q$,
 # which is called the **proposal**. The average we want can be written as one over draws from $q$:
 #
-# $$ \mathbb{E}_p[f(T)] = \int f\,p = \int f\,\frac{p}{q}\,q = \mathbb{E}_q\big[f(T)\,w(T)\big], \qquad w = \frac{p}{q} . $$
+# $$ \mathbb{E}_p[f(T)] = \int f(t)\,p(t)\,dt = \int f(t)\,\frac{p(t)}{q(t)}\,q(t)\,dt = \mathbb{E}_q\big[f(T)\,w(T)\big], \qquad w(t) = \frac{p(t)}{q(t)} . $$
+#
+# (Below we leave out the arguments.)
 #
 # The **weight** $w$ is small where $q$ draws more often than $p$, and large where it draws less often. There is one
 # condition: $q$ must be positive wherever $f p$ is.
@@ -139,9 +143,10 @@ value, error = contributions.mean(), contributions.std(ddof=1) / np.sqrt(10_000)
 print(f"P(D >= 70) = {value:.3g} with standard error {error:.2g}, exact {exact:.3g}")
 
 # %% [markdown]
-# Ten thousand projects give an error of about 5 %. Of ten thousand plain simulations, three runs in four would have
-# seen no late project at all. `importance_sampling` does the same as the cells above without keeping the draws, and
-# returns the estimate with diagnostics. Section 2.3 explains them.
+# From ten thousand projects this sample reports an error of about 5 %. (Section 2.4 shows that it is more.) A plain
+# simulation of ten thousand projects sees no late project at all three times in four. `importance_sampling` does the
+# same as the cells above without keeping the draws, and returns the estimate with diagnostics. Section 2.3 explains
+# them.
 
 # %%
 importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
@@ -165,9 +170,9 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 figures.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
 
 # %% [markdown]
-# A proposal that is a little too wide or too narrow costs a little. But on the narrow side there is a cliff: below
-# $c = 1/2$ the curve $p^2/q$ does not come down, and its area is infinite. On the wide side the cost grows slowly, for
-# one task. Over ten tasks it multiplies.
+# A proposal that is a little too wide or too narrow costs a little. But on the narrow side there is a cliff: from
+# $c = 1/2$ down the curve $p^2/q$ does not come down, and its area is infinite. On the wide side the cost grows slowly,
+# for one task. Over ten tasks it multiplies.
 #
 # One of these areas by hand. Let $p$ have mean 1 and $q$ mean 2, so $p(t) = e^{-t}$ and $q(t) = \frac12 e^{-t/2}$:
 #
@@ -234,14 +239,24 @@ nominal = scaled(plan, 1).relative_variance(70)
 figures.factor_sweep(factors, sweep, nominal, points, "Scale what matters, and not too far")
 
 # %% [markdown]
-# ### Exercise 3: the points that are off the curve
+# The critical path scaled by about 2.6 is best, and more than 300 times better than plain Monte Carlo. The two marked
+# points come from Brian Keng's post of 2019 ("the post"). They should lie on the curve; the ☆ part asks why they do
+# not.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ Two points that are off the curve (6 minutes)
 #
-# The two marked points are proposals of Brian Keng's post of 2019, [*Importance sampling and estimating marginal
-# likelihood in variational
+# Find the mistake in a published proposal (exercise 3), and read of another.
+
+# %% [markdown]
+# #### Exercise 3: mend the proposal
+#
+# The two marked points are proposals of Brian Keng's post, [*Importance sampling and estimating marginal likelihood in
+# variational
 # autoencoders*](https://bjlkeng.io/posts/importance-sampling-and-estimating-marginal-likelihood-in-variational-autoencoders/)
-# ("the post"). Its notebook labels them "critical path x 3" and "x 4". Their means are written out in the cell above.
-# They should lie on the curve. Compare `post_3x.means` with `plan.means`, find the task that was scaled by another
-# factor, and make the proposal that "critical path x 3" promises.
+# (2019). Its notebook labels them "critical path x 3" and "x 4". Their means are written out in the cell above. Compare
+# `post_3x.means` with `plan.means`, find the task that was scaled by another factor, and make the proposal that
+# "critical path x 3" promises.
 
 # %% tags=["exercise"]
 mended = None  # a proposal; Proposal(plan, means) or scaled(plan, factor, tasks) make one
@@ -254,9 +269,9 @@ mended = scaled(plan, 3, tasks=["1", "2", "4", "10"])
 check.mended(mended)
 
 # %% [markdown]
-# (The post's notebook has a second slip. The loop behind its figure of importance sampling simulates 100,000 projects
+# The post's notebook has a second slip. The loop behind its figure of importance sampling simulates 100,000 projects
 # for *every* $n$ on the axis. That is the mistake of exercise 2 in notebook 1. So the figure cannot show what the post
-# reads off it, that the critical path is "pretty stable even at small values like 10,000".)
+# reads off it, that the critical path is "pretty stable even at small values like 10,000".
 
 # %% [markdown]
 # ## 2.3 Diagnostics: what the weights tell
@@ -267,8 +282,8 @@ check.mended(mended)
 # - **Largest share**: the part of the sum that comes from the heaviest draw.
 # - **k-hat**: how heavy the tail of the weights is. One fits $P(w > x) \propto x^{-1/k}$ to the largest weights (a
 #   generalized Pareto distribution). If $k$ is above 0.5, the variance is infinite. With k-hat between 0.5 and 0.7 the
-#   estimate is usable, but its error bar is too short. Above 0.7 trust neither. That limit depends on the number of
-#   draws: below 2,000 draws it is $1 - 1/\log_{10} n$, which is 0.67 for 1,000 and 0.5 for 100.
+#   estimate is usable, but its error bar tends to be too short. Above 0.7 trust neither; `Estimate` then adds a caution.
+#   The limit depends on the number of draws: below 2,000 draws it is $1 - 1/\log_{10} n$, 0.67 for 1,000 and 0.5 for 100.
 #
 # To see them at work, scale *every* task and watch the log-weights spread as the factor grows. There are more late
 # draws, and their weights are less equal. What the late draws are worth, their ESS, rises and then falls.
@@ -294,6 +309,9 @@ figures.weight_histograms(
 )
 
 # %% [markdown]
+# At factors 4 and 8 the sample says that its late draws are worth more than they are on average ("exact"). The heavy
+# draws that would bring their worth down did not occur in it. Section 2.4 comes back to this.
+#
 # Move the factor yourself. Where are the late draws worth most? (Without a running kernel, the figure above shows four
 # positions of the slider.)
 
@@ -371,13 +389,12 @@ reported = np.array([run.relative_variance for run in repeats])
 truth = proposal.relative_variance(70)
 warned = sum(bool(run.caveats) for run in repeats)
 print(f"relative variance: exact {truth:.1f}; reported, median {np.median(reported):.0f}")
-print(
-    f"{np.mean(reported < truth / 2):.0%} of the runs report less than half of it; {warned} of 500 warn"
-)
+low = np.mean(reported < truth / 2)
+print(f"{low:.0%} of the runs report less than half of it; cautions in {warned} of 500")
 
 # %% [markdown]
-# The intervals are right for almost every run, and yet the variance is seven times what almost every run reports. Both
-# are true, because the missing variance belongs to very few runs. To find them, we draw late projects *exactly* from
+# (The one caution is for a draw that makes up a fifth of the sum, not for a k-hat.) The intervals are right for almost
+# every run, and yet the variance is seven times what almost every run reports. Both are true, because the missing variance belongs to very few runs. To find them, we draw late projects *exactly* from
 # their conditional law, and give each the weight that the proposal would give it. Colours mark the longest path.
 
 # %%
@@ -391,11 +408,10 @@ figures.late_by_longest_path(plan, late_draws, log_w, times, titles)
 
 # %% [markdown]
 # Nine late projects in ten are late along 1-2-4-10, and for them the proposal is made: many draws with light weights.
-# But one in forty is late along another path, by tasks 3, 6, 7 or 8. The proposal draws these tasks as in the plan,
-# that is, seldom long. These few late projects make up more than four fifths of the second moment. How often does a
-# run draw the heaviest of them, say those a thousand times as heavy as its average late draw? We can compute it from
-# the late projects that we have, because the probability that the proposal draws a late project from a set $A$ is
-# $\int_A q = \int_A p / w = \mu \, \mathbb{E}_p[\mathbf{1}_A / w \mid D \ge 70]$.
+# Another six in a hundred are late along 1-2-5-9-10, which costs little. But one in forty is late through task 3. The proposal draws tasks 3, 6, 7 and 8 as in the plan, that is, seldom long.
+# These few late projects make up more than four fifths of the second moment. How often does a run draw the heaviest of
+# them, say those a thousand times as heavy as its average late draw? The late projects that we have tell it: the
+# proposal draws each of them $q/p = 1/w$ times as often as the plan does. So we average $1/w$:
 
 # %%
 w = np.exp(proposal.log_weights(late_draws))
@@ -420,16 +436,23 @@ print(
 #
 # Why does it matter, if nearly all intervals are right? You may be the one in five hundred. And for planning: a run
 # promises an error of 1 % from 270,000 draws, where the exact variance asks for 1.8 million.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ The variance from late projects (8 minutes)
 #
-# ### Exercise 4: the exact variance, from late projects
+# How to find the true variance of a proposal where no formula gives it (exercise 4).
+
+# %% [markdown]
+# #### Exercise 4: the variance, from the other side
 #
 # The second moment can be averaged over *late projects* instead of draws from $q$:
 #
 # $$ \mathbb{E}_q[f w^2] = \int f\,\frac{p^2}{q} = \mathbb{E}_p[f w] = \mu \; \mathbb{E}_p[w \mid D \ge 70] . $$
 #
-# Here $w$ stands to the first power: one factor $w$ has been used to go from $q$ to $p$. This average misses no late
-# region, because its draws are late projects. Write the relative variance $\mathbb{E}_q[f w^2]/\mu^2 - 1$ of a
-# proposal, given late projects and their probability $\mu$.
+# Here $w$ stands to the first power: one factor $w$ has been used to go from $q$ to $p$. This average sees each region
+# as often as late projects are there, however seldom the proposal draws it. (Heavy weights still make it noisy, so take
+# many late projects.) Write the relative variance $\mathbb{E}_q[f w^2]/\mu^2 - 1$ of a proposal, given late projects
+# and their probability $\mu$.
 
 
 # %% tags=["exercise"]
@@ -460,7 +483,7 @@ check.relative_variance(relative_variance)
 #
 # $$ \ell_j \leftarrow \frac{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}\, T_{ij}}{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}} . $$
 #
-# At first no draw reaches day 70. So the level $\gamma$ starts where the latest tenth of the draws begins, and rises
+# At first hardly any draw reaches day 70. So the level $\gamma$ starts where the latest tenth of the draws begins, and rises
 # from round to round. The draws beyond it are called the **elite**. In code:
 
 # %%
@@ -504,8 +527,8 @@ for name, q in {"cross-entropy, exact limit": imitation, "minimum variance": bes
     print(f"{name:27} {q.relative_variance(70):6.1f}   means {np.round(q.means, 1)}")
 
 # %% [markdown]
-# Five times better. The best proposal draws tasks 3, 6, 8 and 9 somewhat longer than they are in the *average* late
-# project. That is an insurance for the one late project in forty that is late along another path.
+# Five times better. The best product of exponentials draws tasks 3, 6, 8 and 9 somewhat longer than they are in the *average* late
+# project. That is an insurance for the one late project in forty that is late through task 3.
 #
 # ### Mixtures: several ways of being late
 #
@@ -537,8 +560,8 @@ check.mixture_log_weights(mixture_log_weights)
 
 # %% [markdown]
 # If the plan itself is a component, with share $\alpha$, the mixture is called **defensive**: no weight can exceed
-# $1/\alpha$. The variance of a mixture has no exact formula here, and `relative_variance` returns an estimate, by the
-# method of exercise 4. Here is one mixture, with both kinds of weights:
+# $1/\alpha$. The variance of a mixture has no exact formula here, and `relative_variance` returns an estimate of it. Here
+# is one mixture, with both kinds of weights:
 
 # %%
 main_path = scaled(plan, 3, ["1", "2", "4", "10"])

@@ -23,21 +23,22 @@
 # - name what each line of a VAE does, with the shapes;
 # - differentiate through a random draw, and measure what that is worth;
 # - train a VAE in seconds and judge what it learned;
-# - (☆) choose how many samples and how large a batch.
+# - (☆) choose how many samples and how large a batch, and look at a latent plane.
 #
 # | section | minutes |
 # | --- | --- |
-# | 3.1 A latent variable model: exercise 1 | 14 |
-# | 3.2 A bound that can be learned from: exercise 2 | 13 |
-# | 3.3 The networks: exercise 3 | 8 |
-# | 3.4 Gradients through a random draw: exercise 4 | 13 |
-# | 3.5 Train one: exercise 5 | 12 |
-# | 3.6 Several samples: exercise 6 | 6 |
-# | 3.7 What has it learned? | 6 |
-# | 3.8 Summary | 3 |
+# | 3.1 A latent variable model: exercise 1 | 17 |
+# | 3.2 A bound that can be learned from: exercise 2 | 14 |
+# | 3.3 The networks: exercise 3 | 10 |
+# | 3.4 Gradients through a random draw | 12 |
+# | 3.5 Train one: exercise 5 | 14 |
+# | 3.7 What has it learned? | 4 |
+# | 3.8 Summary | 4 |
 # | **core** | **75** |
+# | ☆ What a wrong q costs, by simulation | 6 |
 # | ☆ Why a softplus, and why logits? | 6 |
-# | ☆ Is one sample enough? Exercise 7 | 18 |
+# | ☆ A duration that can be differentiated: exercise 4 | 7 |
+# | ☆ 3.6 How many samples? Exercises 6 and 7 | 26 |
 # | ☆ The latent plane | 9 |
 #
 # Parts marked ☆ go further, and JupyterLab shows them folded. The three questions at the end take another ten minutes.
@@ -72,7 +73,7 @@ def seeded(seed):
 #
 # The model makes an image $x$ in two steps. First it draws a **code** $z$, a few numbers, from the **prior** $p(z)$, a
 # standard normal distribution. One number may stand for how slanted a digit is, another for how bold. Then it draws the
-# pixels from $p(x \mid z)$. We see the image and not the code: the code is *latent*, which means hidden. The probability
+# pixels from $p(x \mid z)$, which is called the **decoder**. We see the image and not the code: the code is *latent*, which means hidden. The probability
 # of an image, also called its **evidence**, is an average over all codes:
 #
 # $$ p(x) = \int p(x \mid z)\, p(z)\, dz = \mathbb{E}_{p(z)}\big[p(x \mid z)\big] . $$
@@ -129,15 +130,15 @@ figures.against_dimension(
     {name: torch.stack(values) for name, values in ess.items()},
     n_draws=10_000,
     titles=(
-        "From 8 numbers on, the prior's estimate is far off",
-        "because a single draw carries the average",
+        "From 8 numbers on, the prior's estimate is off",
+        "because a few draws, or one, carry the average",
     ),
 )
 
 # %% [markdown]
 # With 32 numbers in $z$ the prior's estimates are too low by tens of nats (80 nats are a factor of $e^{80}$): none of
-# its 10,000 codes fits the image. The encoder's estimates stay close. Being 20 % too wide costs it about 5 % of the
-# draws in each dimension, which makes four fifths of them in 32 dimensions.
+# its 10,000 codes fits the image. The encoder's estimates stay close. Being 20 % too wide multiplies its second moment by
+# 1.05 for each dimension. With 32 that is $1.05^{32} \approx 4.8$, so about one draw in five is left.
 #
 # Which proposal is perfect? By notebook 2, the one proportional to $p(x \mid z)\,p(z)$. That is the **posterior**
 #
@@ -205,8 +206,9 @@ figures.jensen((0.3, 3.0))
 # average over its first argument, and never negative. There the first argument was the target (the late projects), and
 # the proposal came second. Here the proposal $q$ comes first. Notebook 5 will show what that changes.
 #
-# So a larger ELBO guarantees a larger $\log p(x)$. Training the encoder alone can only make the gap smaller. Training
-# the decoder changes both $\log p(x)$ and the gap.
+# So $\log p(x)$ is at least as high as the ELBO. Training the encoder alone leaves $\log p(x)$ as it is, so there a
+# higher mean ELBO is exactly a smaller mean gap. Training the decoder changes both: a rise of the ELBO may come from
+# $\log p(x)$ or from the gap.
 #
 # ### Exercise 2: predict the gap
 #
@@ -256,6 +258,21 @@ for shift, factor in [(1.0, 1.0), (0.0, 2.0), (0.0, 0.5)]:
     kl = kl_divergence(Normal(q.mean, q.std), exact_q).sum()
     print(f"shift {shift:g}, width x {factor:g}: gap {gap:.4f} nats, KL {kl.item():.4f}")
 
+# %% [markdown]
+# There is another way to write the bound. Split the log-weight into
+# $\log w = \log p(x \mid z) - [\log q(z \mid x) - \log p(z)]$. The mean of the bracket under $q$ is a divergence too:
+#
+# $$ \text{ELBO} = \mathbb{E}_q\big[\log p(x \mid z)\big] - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) . $$
+#
+# The first term is large if the codes drawn by the encoder fit the image. The second is small if the encoder stays close
+# to the prior. There are two divergences, then. $\mathrm{KL}(q \,\|\, \text{prior})$ is a part of the bound.
+# $\mathrm{KL}(q \,\|\, \text{posterior})$ is the gap between the bound and $\log p(x)$.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ What a wrong q costs, by simulation (6 minutes)
+#
+# The ELBO and importance sampling from the same draws, while $q$ moves away from the posterior.
+
 # %%
 shifts, widths = torch.linspace(-2, 2, 9), torch.linspace(0.6, 2.2, 9)
 panels = {}
@@ -275,15 +292,6 @@ figures.bound_as_q_moves(panels, exact[0].item(), titles)
 # library calls it `iwae_bound`; notebook 4 says why.) With a bad $q$ its error is larger, and it is a little too low on
 # average. The bars are two standard errors. At the edges they are too short: at shift 2 few draws make up the sum, and
 # below 0.71 times the posterior's width the weights have infinite variance, as below $c = 1/2$ in notebook 2.
-#
-# There is another way to write the bound. Split the log-weight into
-# $\log w = \log p(x \mid z) - [\log q(z \mid x) - \log p(z)]$. The mean of the bracket under $q$ is a divergence too:
-#
-# $$ \text{ELBO} = \mathbb{E}_q\big[\log p(x \mid z)\big] - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) . $$
-#
-# The first term is large if the codes drawn by the encoder fit the image. The second is small if the encoder stays close
-# to the prior. There are two divergences, then. $\mathrm{KL}(q \,\|\, \text{prior})$ is a part of the bound.
-# $\mathrm{KL}(q \,\|\, \text{posterior})$ is the gap between the bound and $\log p(x)$.
 
 # %% [markdown]
 # ## 3.3 The networks
@@ -331,7 +339,7 @@ figures.draw_networks(vae, batch_size=32)
 #
 # ### Exercise 3: what is the shape now?
 #
-# Another VAE, for a batch of 20 MNIST images of 28 x 28 pixels: `VAE(data_dim=784, hidden=(200, 150), latent_dim=50)`.
+# Another VAE, for a batch of 20 images of MNIST, a larger set of digits with 28 x 28 pixels: `VAE(data_dim=784, hidden=(200, 150), latent_dim=50)`.
 # Write each shape as a tuple, such as `(20, 1, 28, 28)` for the images. `z` are 5 draws for each image.
 
 # %% tags=["exercise"]
@@ -402,7 +410,8 @@ for name, value in {"probability": by_probability, "logit": by_logit}.items():
 # $\phi$ are in the *distribution* that we draw from, and autograd cannot differentiate "a random draw". There are two
 # ways.
 #
-# **Score function** (also called REINFORCE). Differentiate the density. Since $\nabla q = q\, \nabla \log q$,
+# **Score function** (also called REINFORCE). Differentiate the density. We write $\nabla_\phi$ for the derivatives with
+# respect to all numbers in $\phi$. By the chain rule $\nabla \log q = \nabla q / q$, so $\nabla q = q\, \nabla \log q$ and
 #
 # $$ \nabla_\phi \int q_\phi(z) f(z)\, dz = \int q_\phi\, \nabla_\phi \log q_\phi\; f\, dz = \mathbb{E}_q\big[f(z)\, \nabla_\phi \log q_\phi(z)\big] . $$
 #
@@ -414,30 +423,11 @@ for name, value in {"probability": by_probability, "logit": by_logit}.items():
 #
 # $$ \nabla_\phi \, \mathbb{E}_\varepsilon\big[f(\mu + \sigma\varepsilon)\big] = \mathbb{E}_\varepsilon\big[\nabla_\phi f(\mu + \sigma\varepsilon)\big] . $$
 #
-# ### Exercise 4: a duration that can be differentiated
+# (The derivative may go inside, because the noise does not depend on $\phi$.)
 #
-# Not only Gaussians can be reparameterized. Write a draw of *exponential* durations, as in notebook 1, through which a
-# gradient flows to their means. Your noise is uniform: `torch.rand`. (If $U$ is uniform on $(0, 1)$, then
-# $P(-\log U > t) = P(U < e^{-t})$. What is that, and so what is the law of $-\log U$?)
-
-
-# %% tags=["exercise"]
-def durations(mean, k):
-    """Means [tasks] in days -> k exponential durations of each task, [k, tasks], differentiable."""
-    ### BEGIN SOLUTION
-    uniform = torch.rand(k, len(mean), dtype=mean.dtype)
-    return -mean * torch.log(uniform)
-    ### END SOLUTION
-
-
-# %%
-check.durations(durations)
-
-# %% [markdown]
-# Back to the VAE. Both estimators of the gradient are unbiased. Are they equally good? On the linear model with a
-# shifted encoder the exact gradient is known, from `exact_elbo`. Here are both, for one image and $k$ draws. (What
-# `by_score` returns has the right gradient, and its value means nothing: a *surrogate*. The r of `rsample` stands for
-# reparameterized.)
+# Both estimators of the gradient are unbiased. Are they equally good? On the linear model with a shifted encoder the
+# exact gradient is known, from `exact_elbo`. Here are both, for one image and $k$ draws. (What `by_score` returns has
+# the right gradient, and its value means nothing: a *surrogate*. The r of `rsample` stands for reparameterized.)
 
 
 # %%
@@ -486,9 +476,36 @@ figures.gradient_histograms(gradients, exact_gradient)
 # %% [markdown]
 # All three are right on average, and they differ in their spread. The score function uses only *how good* a draw was. The
 # pathwise gradient also uses *in which direction* it gets better. A **baseline** (subtract the mean signal of the other
-# draws) removes much of the score function's noise. In most VAEs the pathwise gradient is so good that one draw is
-# enough. (The ☆ part of section 3.6 tests that.)
+# draws) removes much of the score function's noise. It leaves the mean as it is, because
+# $\mathbb{E}_q[\nabla \log q] = 0$. With the pathwise gradient most VAEs are trained with one draw for each image. (The ☆
+# section 3.6 looks at the price.)
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ A duration that can be differentiated (7 minutes)
 #
+# Reparameterize another distribution, that of notebook 1 (exercise 4); and a question on the lines of a program.
+
+# %% [markdown]
+# #### Exercise 4: reparameterize the exponential
+#
+# Not only Gaussians can be reparameterized. Write a draw of *exponential* durations, as in notebook 1, through which a
+# gradient flows to their means. Your noise is uniform: `torch.rand`. (If $U$ is uniform on $(0, 1)$, then
+# $P(-\log U > t) = P(U < e^{-t})$. What is that, and so what is the law of $-\log U$?)
+
+
+# %% tags=["exercise"]
+def durations(mean, k):
+    """Means [tasks] in days -> k exponential durations of each task, [k, tasks], differentiable."""
+    ### BEGIN SOLUTION
+    uniform = torch.rand(k, len(mean), dtype=mean.dtype)
+    return -mean * torch.log(uniform)
+    ### END SOLUTION
+
+
+# %%
+check.durations(durations)
+
+# %% [markdown]
 # <details><summary><b>Question.</b> Many programs write the bound like this. Which line estimates
 # $\mathbb{E}_q[\log p(x \mid z)]$? Which one computes $\mathrm{KL}(q(z \mid x) \,\|\, p(z))$ exactly? Where does chance
 # come in? Which lines use $\phi$ and $\theta$?
@@ -509,8 +526,8 @@ figures.gradient_histograms(gradients, exact_gradient)
 #
 # ### First, bits
 #
-# A grey value is taken as the probability that the pixel is on. Each time an image is used, its bits are drawn anew. The
-# practical announces this in a comment, but its code computes `x > 0.5`. Compare:
+# A grey value is taken as the probability that the pixel is on. Each time an image is used, its bits are drawn anew.
+# Some programs, such as the practical's, compute `x > 0.5` instead. Compare:
 
 # %%
 grey = digits.train[:12]
@@ -637,9 +654,12 @@ figures.snapshots(prior_images, reconstructed, test[:9], titles)
 # step, just before it is read, so training itself is never timed.
 # </details>
 
-# %% [markdown]
-# ## 3.6 Several samples
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ## ☆ 3.6 How many samples? (26 minutes)
 #
+# Several draws of $z$ for each image: shapes (exercise 6), the noise of the gradient (exercise 7), and what they are worth.
+
+# %% [markdown]
 # For $L$ draws of $z$ for each image, nothing above has to change. Only the noise has a leading axis, and everything
 # after it broadcasts:
 
@@ -653,7 +673,8 @@ figures.draw_broadcasting(n_samples=25, batch=100, dim=8)
 #
 # The first term of the bound is the *mean of the log-likelihoods* of $L$ decoded images. It is tempting to average the
 # decoded images first and take the *log-likelihood of the mean*. Write the right one. From a logit, $\log p$ of a pixel
-# is $x\,\ell - \text{softplus}(\ell)$.
+# is $x\,\ell - \text{softplus}(\ell)$. (With $x = 1$ that is $\log \frac{1}{1 + e^{-\ell}}$, and with $x = 0$ it is
+# $\log \frac{1}{1 + e^{\ell}}$. A ☆ part of 3.3 says why one does not compute it from the probabilities.)
 
 
 # %% tags=["exercise"]
@@ -680,19 +701,16 @@ with torch.no_grad():
 print(f"larger for {(difference > 0).sum()} of 300 images,", end=" ")
 print(f"by {difference.mean():.1f} nats on average")
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
-# ### ☆ Is one sample enough? (18 minutes)
-#
-# Where the noise of a gradient comes from, measured; and what batch size and samples do about it (exercise 7).
-
 # %% [markdown]
+# ### Is one sample enough?
+#
 # Kingma and Welling, [*Auto-encoding variational Bayes* (2014)](https://arxiv.org/abs/1312.6114), remark that one sample
 # for each image is enough if batches are as large as 100. The gradient of a batch has two sources of chance: *which
 # images* are in it, and *which noise* $\varepsilon$ each one got. Let $V_x$ be the variance over images of an image's
 # mean gradient (its mean over the noise), and $V_\varepsilon$ the variance over the noise of a single image's gradient,
 # averaged over images.
 #
-# #### Exercise 7: variance of the gradient
+# ### Exercise 7: variance of the gradient
 #
 # Images in a batch are independent, and so is the noise of every draw. What is the variance of the mean gradient of $M$
 # images with $L$ draws each?
@@ -788,9 +806,9 @@ for batch_size in (10, 100):
 figures.learning_curves(steps, curves, "Ten samples help; ten times the batch helps more")
 
 # %% [markdown]
-# At batch 10, ten samples of each image help a lot. At batch 100 one is enough, though ten still help a little with
-# each step. With the same number of decoded images, batch 100 with $L = 1$ ends higher than batch 10 with $L = 10$. How
-# much depends on the model, the likelihood, and how far the training is.
+# At batch 10, ten samples of each image help a lot, and at batch 100 still by some tenths of a nat. But they also take
+# ten times the work of one. With the same number of decoded images, batch 100 with $L = 1$ ends higher than batch 10 with
+# $L = 10$. How much depends on the model, the likelihood, and how far the training is.
 
 # %% [markdown]
 # ## 3.7 What has it learned?
@@ -824,10 +842,12 @@ image_rows(
 with torch.no_grad():
     q = vae.posterior(test)
     kl = 0.5 * (q.mean**2 + q.std**2 - 1 - 2 * q.std.log()).mean(0)
-figures.kl_by_dimension(kl, "The last dimensions are left at the prior: they say nothing")
+figures.kl_by_dimension(
+    kl, "The last dimensions stay near the prior: they say almost nothing"
+)
 
 # %% [markdown]
-# Dimensions near zero say nothing: there $q$ is the prior, whatever the image. That is called **posterior collapse**,
+# Dimensions near zero say almost nothing: there $q$ is nearly the prior, whatever the image. That is called **posterior collapse**,
 # here in a mild form. To stay at the prior costs nothing. To use a dimension costs KL at once, and helps only when the
 # decoder has learned to read it.
 #
@@ -952,8 +972,8 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 #   in the sense of notebook 2.
 # - The mean log-weight estimates the ELBO. The log of the mean weight estimates $\log p(x)$. Between the two lies
 #   $\mathrm{KL}(q \,\|\, \text{posterior})$.
-# - With $z = \mu + \sigma\varepsilon$ a gradient flows through the draw. Its variance is a small fraction of the score
-#   function's, also of the one with a baseline.
+# - With $z = \mu + \sigma\varepsilon$ a gradient flows through the draw. Here its variance is about a fortieth of the
+#   score function's, and less than a third of the one with a baseline.
 #
 # ### Three questions
 #

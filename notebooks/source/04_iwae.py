@@ -27,21 +27,22 @@
 #
 # | section | minutes |
 # | --- | --- |
-# | 4.1 The log of the mean: exercises 1 and 2 | 14 |
-# | 4.2 Why more samples never hurt | 5 |
-# | 4.3 How fast? Exercise 3 | 13 |
-# | 4.4 The gradient is a weighted sum: exercise 4 | 10 |
-# | 4.5 What a large k does to the encoder: exercise 6 | 8 |
-# | 4.6 Train it: exercise 7 | 12 |
+# | 4.1 The log of the mean: exercises 1 and 2 | 18 |
+# | 4.3 How fast? Exercise 3 | 17 |
+# | 4.4 The gradient is a weighted sum: exercise 4 | 11 |
+# | 4.5 What a large k does to the encoder | 5 |
+# | 4.6 Train it: exercise 7 | 13 |
 # | 4.7 MNIST, and two stochastic layers | 6 |
-# | 4.8 Summary | 6 |
-# | **core** | **74** |
+# | 4.8 Summary | 5 |
+# | **core** | **75** |
+# | ☆ 4.2 Why the bound never falls | 5 |
 # | ☆ Does the narrow q get there, and how far off is one estimate? | 9 |
 # | ☆ What may be left out of a log-weight? Exercise 5 | 10 |
-# | ☆ A better gradient for the encoder | 8 |
+# | ☆ A better gradient for the encoder: exercise 6 | 13 |
 # | ☆ How many latent dimensions are used? | 5 |
 #
 # Parts marked ☆ go further, and nothing after them needs them. Click the arrow beside a folded heading to open one.
+# Exercises are numbered through the core and the ☆ parts. The three questions at the end take another eight minutes.
 #
 # **You need** notebooks 2 and 3. Most of the computing time goes into section 4.6.
 
@@ -78,7 +79,8 @@ torch.set_num_threads(1)  # matrices this small are done before a second thread 
 # $$ \underbrace{\mathbb{E}[\log w]}_{\text{ELBO}} \;\le\; \underbrace{\mathbb{E}\Big[\log \frac1k \sum_{i=1}^k w_i\Big]}_{L_k} \;\le\; \underbrace{\log \mathbb{E}[w]}_{\log p(x)} $$
 #
 # The one in the middle is the **importance-weighted bound** $L_k$: average $k$ weights, then take the log. With
-# $k = 1$ it *is* the ELBO. Both inequalities are Jensen's, as in notebook 3.
+# $k = 1$ it *is* the ELBO. Both inequalities are Jensen's, as in notebook 3. And $L_k$ never falls when $k$ grows; the ☆
+# section 4.2 shows why. (Here $k$ is a number of samples. It has nothing to do with k-hat.)
 #
 # To see them we need a known $\log p(x)$. So take the linear-Gaussian model of notebook 3, move the means of $q$ by
 # 0.3, and make $q$ 1.5 times as wide as the posterior $p(z \mid x)$.
@@ -126,9 +128,7 @@ figures.bounds_against_k(
 # ### Why subtract the largest?
 #
 # The cell above took `exp`, `mean` and `log` of weights near $e^{-8}$. Those of an image of 784 pixels are near
-# $e^{-100}$. Code for the IWAE therefore subtracts the largest log-weight first. A blog post about such code
-# (*Importance Weighted Autoencoders*, 17 June 2019, "the post" below; our copy names no author) doubts that this
-# helps: log-weights are negative anyway, and are pushed further down. See what happens without it:
+# $e^{-100}$. Code for the IWAE therefore subtracts the largest log-weight first. See what happens without it:
 
 # %%
 small = torch.tensor([-104.0, -105.0, -110.0])  # float32
@@ -138,7 +138,9 @@ print(f"largest taken out first: {(small - largest).exp().mean().log() + largest
 
 # %% [markdown]
 # In float32 $e^{-104}$ is zero, so the mean is zero and its log $-\infty$. With the largest taken out, one weight is
-# exactly 1. Others may become zero, but those are too small to matter. At the end the largest is added again.
+# exactly 1. Others may become zero, but those are too small to matter. At the end the largest is added again. (A blog
+# post about such code, *Importance Weighted Autoencoders*, 17 June 2019, "the post" below, doubts that this helps,
+# because log-weights are negative anyway. Our copy names no author.)
 #
 # ### Exercise 1: the bound
 #
@@ -178,9 +180,12 @@ should_be = -78.2 - math.log(5000)
 # %%
 check.too_good(should_be)
 
-# %% [markdown]
-# ## 4.2 Why more samples never hurt
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ## ☆ 4.2 Why the bound never falls (5 minutes)
 #
+# A proof in one line, seen on six draws.
+
+# %% [markdown]
 # $L_k \le L_{k+1}$ holds for *every* $q$, good or bad. To see why, draw six weights. Their mean is also the average,
 # over all pairs, of the mean of a pair, because each weight occurs in equally many pairs. So
 #
@@ -204,6 +209,8 @@ for m in range(1, 7):
 # $\log p(x) - L_k = \mathbb{E}[-\log u]$. For large $k$, $u$ is near 1, and the Taylor series of the logarithm is
 #
 # $$ -\log u = -(u - 1) + \tfrac12 (u-1)^2 - \dots $$
+#
+# (For $u = 1.1$ it is $-0.0953$, and the first two terms give $-0.1 + 0.005$.)
 #
 # The first term has mean zero, and the mean of the second is half the variance of $u$. So
 #
@@ -232,7 +239,7 @@ for m in range(1, 7):
 
 # %%
 def relative_variance(model, x):
-    """Var(w) / p(x)**2 for each x, exactly; [batch]."""
+    """Var(w) / p(x)**2 for each x, by the formula above; [batch]."""
     q, posterior = model.posterior(x), model.exact_posterior(x)
     c = 2 * q.std**2 - posterior.variance
     shift = (posterior.mean - q.mean) ** 2
@@ -284,7 +291,7 @@ figures.gap_against_k(
 
 # %% tags=["exercise"]
 def debiased(bound_k, bound_2k):
-    """L_k and L_2k in nats -> an estimate of log p(x) without the 1/k term."""
+    """L_k and L_2k in nats, [batch] each -> estimates of log p(x) without the 1/k term."""
     ### BEGIN SOLUTION
     return 2 * bound_2k - bound_k
     ### END SOLUTION
@@ -377,8 +384,8 @@ for name, q in {"wide": model, "narrow": narrow}.items():
 # Each sample contributes its own ELBO gradient $\nabla \log w_i$, times its **self-normalized weight** $\tilde w_i$:
 # a weight divided by the sum of all. With $k = 1$ that is 1, and this is the gradient that trains a VAE.
 #
-# The code in the post computes $\tilde w$, holds it fixed, and differentiates the weighted sum. The post
-# asserts that one may not hand $-L_k$ itself to automatic differentiation ("autograd"). Compare:
+# One can compute $\tilde w$, hold it fixed, and differentiate the weighted sum. (The post asserts that one must.) Or one
+# hands $-L_k$ itself to automatic differentiation ("autograd"). Compare:
 
 
 # %%
@@ -508,27 +515,12 @@ print("KL(q(z|x) || p(z)) closed form:", closed.against(0.0).verdict)
 #
 # A tighter bound is good for the decoder. For the encoder there is a catch. As $k \to \infty$ the bound becomes
 # $\log p(x)$, *whatever $q$ is*, and nothing is left for the encoder to improve. Its gradient goes to zero like
-# $1/k$, and the noise of that gradient only like $1/\sqrt{k}$.
+# $1/k$, as the gap does. The noise of that gradient comes from an average over $k$ draws, and falls only like
+# $1/\sqrt{k}$.
 #
-# ### Exercise 6: signal and noise
-#
-# Given many runs of the same gradient, the **signal-to-noise ratio** of a parameter is the absolute value of its mean
-# over its standard deviation. Return the average ratio over the parameters.
-
-
-# %% tags=["exercise"]
-def signal_to_noise(gradients):
-    """[runs, parameters] -> one number."""
-    ### BEGIN SOLUTION
-    return (gradients.mean(0).abs() / gradients.std(0)).mean()
-    ### END SOLUTION
-
-
-# %%
-check.signal_to_noise(signal_to_noise)
-
-# %% [markdown]
-# The next function collects the gradients of 4,000 runs for one $x$. You need not read it.
+# Given many runs of the same gradient, the **signal-to-noise ratio** of a parameter is the absolute value of its mean,
+# divided by its standard deviation. We take 4,000 runs for one $x$, and average the ratio over parameters. You need not
+# read the next function.
 #
 # <details><summary><b>How does it get 4,000 gradients from one call?</b></summary>
 #
@@ -568,14 +560,35 @@ figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 # %% [markdown]
 # Rainforth et al. derived this ([*Tighter variational bounds are not necessarily better*,
 # 2018](https://arxiv.org/abs/1802.04537)): with $M$ images in a batch the decoder's ratio goes like $\sqrt{Mk}$, the
-# encoder's like $\sqrt{M/k}$.
+# encoder's like $\sqrt{M/k}$. (In the grey band a ratio is too small to be seen in 4,000 runs, and the triangle marks an
+# error bar that reaches zero.)
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
-# ### ☆ A better gradient for the encoder (8 minutes)
+# ### ☆ A better gradient for the encoder (13 minutes)
 #
-# Two ways to change the encoder's gradient but not its mean, and what they do to its variance.
+# Signal and noise by hand (exercise 6), and two ways to change the encoder's gradient but not its mean.
 
 # %% [markdown]
+# #### Exercise 6: signal and noise
+#
+# Write the ratio of section 4.5: for each parameter the absolute value of its mean over the runs, divided by its
+# standard deviation, and then the average over the parameters.
+
+
+# %% tags=["exercise"]
+def signal_to_noise(gradients):
+    """[runs, parameters] -> one number."""
+    ### BEGIN SOLUTION
+    return (gradients.mean(0).abs() / gradients.std(0)).mean()
+    ### END SOLUTION
+
+
+# %%
+check.signal_to_noise(signal_to_noise)
+
+# %% [markdown]
+# #### Without the direct part
+#
 # In $\log q_\phi(z \mid x)$ the encoder's parameters $\phi$ occur twice: inside $z$, and directly, as the parameters
 # of the density. So the gradient has two parts. In the ELBO's gradient the direct part has mean zero, because a
 # density integrates to 1:
@@ -628,11 +641,11 @@ validation = datasets.fixed_binarization(digits.validation)
 test = datasets.fixed_binarization(digits.test)
 
 
-def train(k, curve, n_steps=800):
-    torch.manual_seed(0)
+def train(k, curve, seed=0, n_steps=800):
+    torch.manual_seed(seed)
     model = VAE(64, [100, 100], 8)
     optimizer = torch.optim.Adam(model.parameters())
-    draws = torch.Generator().manual_seed(0)
+    draws = torch.Generator().manual_seed(seed)
     for step in range(n_steps + 1):
         optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / n_steps)
         batch = torch.randint(len(digits.train), (50,), generator=draws)
@@ -690,15 +703,20 @@ print(f"k = 50 against k = 1: the ELBO lower by {worse.value:.0f} nats")
 
 # %% [markdown]
 # The standard error is about other images. Another *training*, with other first weights and batches, would differ as
-# well. So we trained all three with five seeds. The mean $\log p(x)$ of test images was -23.74, -23.41 and -23.14 for
+# well. So we called `train` with the seeds 0 to 4. The mean $\log p(x)$ of test images was -23.74, -23.41 and -23.14 for
 # $k = 1, 5, 50$. Its standard deviation over seeds was at most 0.05, and the order was the same every time.
 #
 # A better model, and a *worse* ELBO? In the ELBO every bad draw counts in full, so $q$ has to avoid bad draws, and
 # the model has to have posteriors which such a $q$ can match. In $L_k$ one good draw makes up for others, so $q$ may
-# be wider and the model is freer. Cremer, Morris and Duvenaud ([*Reinterpreting importance-weighted autoencoders*,
-# 2017](https://arxiv.org/abs/1704.02916)) describe it by a richer $q$: make $k$ draws, and pick one with probability
-# $\tilde w_i$. The ELBO of that $q$ is at least $L_k$.
+# be wider and the model is freer.
 #
+# <details><summary><b>Another way to see it</b></summary>
+#
+# Cremer, Morris and Duvenaud (<em>Reinterpreting importance-weighted autoencoders</em>, 2017) think of a richer $q$:
+# make $k$ draws, and pick one of them with probability $\tilde w_i$. $L_k$ is at most the ELBO of that $q$.
+# </details>
+
+# %% [markdown]
 # ## 4.7 MNIST, and two stochastic layers
 #
 # The networks of Burda et al. for MNIST, 784-200-200-50 units, take longer to train than a notebook should. They come
@@ -726,16 +744,17 @@ for name in published:
 
 # %% [markdown]
 # The cards hold these means over test images, in nats: *encoder's $L_{5000}$*, with 5,000 draws from our encoder;
-# beside it the *paper's* (Burda et al.), for its own model; *fitted*, with draws from a Gaussian fitted to each image
-# (in notebook 5 you fit one), ± the standard error over images. Last, for how many images k-hat is too high.
+# beside it the *paper's* (Burda et al.), for its own model; *fitted*, with draws from another proposal, a Gaussian
+# fitted to each image (notebook 5 shows how), ± the standard error over images. Last, for how many images k-hat is too
+# high.
 
 # %%
 print(" " * 29, "encoder's  paper's                   k-hat too high")
-print(f"{'checkpoint':22} epochs    L_5000   L_5000          fitted  encoder  fitted")
+print(f"{'checkpoint':22}           L_5000   L_5000          fitted  encoder  fitted")
 for name, card in cards.items():
     metrics = card.metrics["test"]
     encoder, fitted = (metrics.by(p).log_likelihood for p in ("encoder", "adapted"))
-    print(f"{name:22} {card['epochs']:>6} {encoder.value:>9.2f}", end=" ")
+    print(f"{name:22} {encoder.value:>16.2f}", end=" ")
     print(
         f"{published[name]:>8.2f} {fitted.value:>8.2f} ± {fitted.std_error_over_images:.2f}",
         end=" ",
@@ -746,7 +765,7 @@ for name, card in cards.items():
 # - $L_{5000}$ of an encoder is a lower bound. Its k-hats say that $q$ is too narrow somewhere for nearly every image,
 #   and then the gap falls slowly. The fitted Gaussians come closer to $\log p(x)$, by half a nat and more. So the
 #   paper's models may be half a nat better than it says, too.
-# - Why are ours worse? The paper trained for 3,280 epochs. The column *epochs* says after how many ours were taken.
+# - Ours are worse, probably because the paper trained for 3,280 epochs and we for 48.
 # - Compare over $k$ only what had the same number of updates, and in pairs, as in section 4.6.
 #
 # What do they draw? Images from each prior:
@@ -788,13 +807,13 @@ panels = {
 figures.activity(panels, threshold=0.01)
 
 # %% [markdown]
-# A dimension below the line is as good as switched off: its $q$ is the prior, whatever the image. With more samples
-# in the bound, more of them usually stay in use.
+# For $k = 1$ and 5 a dimension below the line is as good as switched off: its $q$ is the prior, whatever the image. For
+# $k = 50$ there is no such step; more dimensions are used a little.
 
 # %% [markdown]
 # ## 4.8 Summary
 #
-# Each estimate of this notebook beside its exact answer, on the linear-Gaussian model with the wide $q$.
+# Estimates of this notebook beside their exact answers, on the linear-Gaussian model with the wide $q$.
 
 # %%
 with torch.no_grad():
