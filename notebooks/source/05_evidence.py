@@ -1023,7 +1023,8 @@ print(f"({deep_card['device']}): {rate / 1e9:.0f} GFLOP/s, validation included")
 # Each estimator where the answer is known: 20 images of the linear-Gaussian model, whose encoder is made half again
 # as wide as the posterior. (`student_t(5)` has heavier tails, `defensive_mixture(0.1)` takes a tenth of its draws
 # from the prior, and annealing is the ☆ part of 5.6.) The prior comes out above the exact value, by 2.3 of its errors. A
-# lower bound is one on average, and its k-hats say that this error is too short.
+# lower bound is one on average, and its k-hats say that this error is too short. (Where all weights are equal, or for
+# chains, there is no k-hat.)
 
 # %%
 linear = LinearGaussianVAE.random(data_dim=8, latent_dim=4, seed=0)
@@ -1048,7 +1049,8 @@ estimates["annealing"] = annealed.mean
 print(f"exact log p(x): {exact:.4f}               estimate less exact   k-hat too high")
 for name, estimate in estimates.items():
     difference = round(estimate.value - exact, 4) + 0.0
-    high = f"{found[name].share_of_high_pareto_k:.0%}" if name in found else ""
+    share = found[name].share_of_high_pareto_k if name in found else math.nan
+    high = "-" if math.isnan(share) else f"{share:.0%}"
     print(f"{name:23} {estimate.value:.4f} ± {estimate.std_error:.4f}", end=" ")
     print(f"{difference:+12.4f} {high:>16}")
 
