@@ -78,6 +78,11 @@ def second_moment(k):
     return k**2 / (2 * k - 1) if k > 0.5 else math.inf
 
 
+def only_above_half(k):
+    if k > 0.5:
+        return k**2 / (2 * k - 1)
+
+
 def guarded(formula):
     return lambda k: formula(k) if k > 0.5 else math.inf
 
@@ -302,6 +307,7 @@ CASES = {
             (lambda x: x.var(ddof=1) / len(x), "variance of the mean"),
             (lambda x: x.std(ddof=1) / len(x), "divided by n"),
             (lambda x: x.var() / math.sqrt(len(x)), "the variance over the root of n"),
+            (lambda x: np.sqrt(x.std() / len(x)), "under a common root stands the variance"),
             (lambda x: 1.96 * x.std() / math.sqrt(len(x)), "half a 95 % interval"),
             (lambda x: x.std() / math.sqrt(100_000), "the root of 100,000"),
             (lambda x: 0.0273, "for two different sets of samples"),
@@ -366,6 +372,7 @@ CASES = {
             (lambda n: -math.log(0.05) / n, "for -p"),
             (lambda n: 1 - 0.95 ** (1 / n), "95 % probable"),
             (lambda n: 0.05 ** (1 / n), "1 - p"),
+            (lambda n: stats.binomtest(0, n).proportion_ci().high, "a two-sided interval, such as scipy's binomtest"),
             (lambda n: 1 - 0.05**n, "the n-th power"),
             (lambda n: 0.05 / n, "n p = 0.05"),
             (lambda n: 0.05**1 / n, "binds tighter"),
@@ -468,6 +475,7 @@ CASES = {
             (lambda k: second_moment(k) if k < 2 else math.inf, "for c = 3.0"),
             (guarded(lambda k: 4 / 3), "for c = 0.8 the integral is 1.0667"),
             (lambda k: np.inf if k < 0.5 else k**2 / (2 * k - 1), "infinite at 1/2 too"),
+            (only_above_half, "called with 0.3, returns nothing, though before it did. End every way"),
         ],
     ),
     notebook_02.mended: (
@@ -532,6 +540,10 @@ CASES = {
             (lambda a, b, s: np.log(s * np.exp(a) + (1 - s) * np.exp(b)), "averages the weights"),
             (lambda a, b, s: s * a + (1 - s) * b, "averages the logarithms"),
             (lambda a, b, s: -np.logaddexp(-a, -b), "shares are missing"),
+            (lambda a, b, s: -np.log(s) - a, "one component with its share, and the other is missing"),
+            (lambda a, b, s: b - np.log(1 - s), "one component with its share, and the other is missing"),
+            (lambda a, b, s: -np.logaddexp(-a, np.log(1 - s) - b), "share of the first component is missing"),
+            (lambda a, b, s: -np.logaddexp(np.log(s) - a, -b), "share of the second component is missing"),
             (lambda a, b, s: balanced(a, b, 0.5), "two equal shares"),
             (lambda a, b, s: balanced(a, b, 1 - s), "swapped"),
             (lambda a, b, s: -np.logaddexp(-s * a, -(1 - s) * b), "its logarithm is added"),
@@ -588,6 +600,7 @@ CASES = {
             (weights_from(lambda likelihood, prior, q: likelihood), "integrand under the prior"),
             (weights_from(lambda likelihood, prior, q: likelihood + prior), "that is log p(x, z)"),
             (weights_from(lambda likelihood, prior, q: prior - q), "the image itself is missing"),
+            (weights_from(lambda likelihood, prior, q: likelihood - prior - q), "so log p(z) is added"),
             (weights_from(lambda likelihood, prior, q: likelihood + prior + q), "do not add it"),
             (weights_from(lambda likelihood, prior, q: q - likelihood - prior), "change the sign"),
             (weights_from(lambda likelihood, prior, q: (likelihood + prior - q).exp()), "return their logarithms"),
@@ -703,6 +716,9 @@ CASES = {
             (exponential(shape=lambda k, mean: (len(mean),)), "k draws for each task"),
             (exponential(lambda mean, u: (-mean * torch.log(u)).T), "draws come first"),
             (lambda mean, k: exponential()(mean, 4_000), "but 10,000 draws of 2 tasks"),
+            (lambda mean, k: -mean * np.log(np.random.default_rng(0).random((k, len(mean)))), "torch.rand)"),
+            (lambda mean, k: -np.log(np.random.default_rng(0).random((k, len(mean)))) * mean, "torch.rand)"),
+            (lambda mean, k: mean * torch.log(np.ones((k, len(mean)))), "torch.rand)"),
             (lambda mean, k: 0.5, "k draws for each task"),
             (lambda mean, k: "exponential", "give numbers"),
         ],
@@ -843,7 +859,9 @@ CASES = {
             (-78.2 - math.log10(5000), "natural logarithms"),
             (-78.2 - math.log2(5000), "natural logarithms"),
             (-78.2 - math.log(5000) / 2, "half of log K"),
-            (-8.517, "by how much it is off"),
+            (-8.517, "that is the correction: add it to -78.2"),
+            (-8.5, "that is the correction: add it to -78.2"),
+            (math.log(5000), "that is the correction: subtract it from -78.2"),
             (86.717, "the log of a probability is negative"),
             (-87, "Give one decimal"),
             (-80.0, "You changed -78.2 by -1.80"),
@@ -858,6 +876,9 @@ CASES = {
             lambda bound_k, bound_2k: -(bound_k - bound_2k * 2),
             lambda bound_k, bound_2k: float(2 * bound_2k - bound_k),
             lambda bound_k, bound_2k: math.fsum([bound_2k, bound_2k, -bound_k]),
+            lambda bound_k, bound_2k: [2 * tight - loose for loose, tight in zip(bound_k, bound_2k, strict=True)],
+            lambda bound_k, bound_2k: torch.stack([2 * b - a for a, b in zip(bound_k, bound_2k, strict=True)]),
+            lambda bound_k, bound_2k: 2 * bound_2k.numpy() - bound_k.numpy(),
         ],
         [
             (lambda bound_k, bound_2k: bound_k, "the looser of the two"),
@@ -876,7 +897,8 @@ CASES = {
             (lambda bound_k, bound_2k: (2 * bound_2k + bound_k) / 3, "yours still lacks 0.667 c/k"),
             (lambda bound_k, bound_2k: 2 * bound_2k - bound_k + 1, "yours makes -8.20"),
             (lambda bound_k, bound_2k: bound_2k.log(), "yours makes nan"),
-            (lambda bound_k, bound_2k: (2 * bound_2k - bound_k) * torch.is_tensor(bound_k), "right for tensors"),
+            (lambda bound_k, bound_2k: torch.tensor([-9.2, -8.1, -10.3]), "right for my first three images"),
+            (lambda bound_k, bound_2k: bound_2k - bound_2k.max(0), "use `t.amax(0)`"),
             (lambda bound_k, bound_2k: torch.as_tensor(2 * bound_2k - bound_k).mean(), "one number for each image"),
             (lambda bound_k, bound_2k: float(bound_k), "the looser of the two"),
             (lambda bound_k, bound_2k: float(bound_k) / 0, "called with a tensor of shape [3]"),
@@ -905,6 +927,9 @@ CASES = {
             (lambda p, q: -log_mean_exp(p).mean(), "only one of"),
             (lambda p, q: -log_mean_exp(p - q).mean().item(), "nothing is left"),
             (lambda p, q: -(p - q).mean(), "gradient of the ELBO"),
+            (lambda p, q: -np.mean(p - q), "keyword argument 'axis' (TypeError). NumPy stops the gradient"),
+            (lambda p, q: -(np.exp(p - q) * (p - q)).mean(), "NumPy stops the gradient: use torch's functions"),
+            (lambda p, q: p.numpy().mean(), "requires grad (RuntimeError). NumPy stops the gradient"),
             (lambda p, q: -(normalized(p - q) * (p - q)).mean(), "already sum to one"),
             (lambda p, q: -(normalized(p - q) * (p - q)).sum(), "take their mean"),
             (lambda p, q: -(normalized(p - q) * p).sum(0).mean(), "only one of"),
@@ -1008,6 +1033,9 @@ CASES = {
             (lambda a, b: ((b - a).abs().mean(), 0.1), "no absolute value"),
             (lambda a, b: ((b - a).median(), 0.1), "the median"),
             (lambda a, b: (0.5, 0.1), "mean difference of my images"),
+            (lambda a, b: (np.mean(b - a), 0.1), "are torch tensors: use `t.mean()`"),
+            (lambda a, b: (0.4, np.std(b - a)), "or `np.asarray(t)` first"),
+            (lambda a, b: (0.4, np.max(b - a)), "or `np.asarray(t)` first"),
             (lambda a, b: b - a, "two numbers"),
             (lambda a, b: float((b - a).mean()), "two numbers"),
         ],
@@ -1035,6 +1063,7 @@ CASES = {
             (areas(scaled=lambda d, scale: d * scale), "multiplies by the scale"),
             (areas(lambda levels: (torch.arange(levels - 1) + 0.5) / (levels - 1)), "edges lie between 0 and 1"),
             (height, "height of the density"),
+            (lambda m, s, levels: torch.softmax(-(torch.arange(levels) - m).abs() / s, 0), "softmax of the distances"),
             (lambda mean, scale, levels: scale * height(mean, scale, levels), "the slope of the sigmoid"),
             (areas(lambda levels: (torch.arange(levels - 1) + 0.5) / levels), "edges lie between 0 and 1"),
             (lambda m, s, levels: torch.sigmoid((torch.arange(levels) + 0.5 - m) / s), "the areas up to each level"),
@@ -1065,6 +1094,12 @@ CASES = {
             (lambda nats, n: -nats / (n * math.log10(2)), "not by log10"),
             (lambda nats, n: -nats, "nats of the whole image"),
             (lambda nats, n: -nats / (n * 2), "not 2"),
+            (lambda nats, n: -np.log2(nats) / n, "log2 of a negative number"),
+            (lambda nats, n: -math.log2(nats) / n, "A negative number has no logarithm"),
+            (lambda nats, n: -nats / np.log2(n), "no logarithm of the dimensions"),
+            (lambda nats, n: -nats / (n * np.log2(n)), "no logarithm of the dimensions"),
+            (lambda nats, n: -nats.numpy() / n, "plain number already: leave out `.numpy()`"),
+            (lambda nats, n: nats.exp(), "use `math.exp`"),
             (lambda nats, n: -nats / math.log(2) * n, "multiplies by the dimensions"),
             (lambda nats, n: math.log2(-nats) / n, "another unit is a factor"),
             (lambda nats, n: math.log2(-nats / n), "another unit is a factor"),
@@ -1223,6 +1258,7 @@ CASES = {
             (with_true(reduced=lambda w: torch.logsumexp(w, 0)), "subtract log k"),
             (with_true(lambda w: -1 + len(w), lambda w: torch.logsumexp(w, 0)), "subtract log k"),
             (with_true_added(lambda w: torch.logsumexp(w, 0)), "subtract log k"),
+            (lambda w, true: torch.logaddexp(log_mean_exp(w), true), "as much as all k draws together"),
             (with_true(reduced=lambda w: w.mean(0)), "mean of the logs"),
             (with_true_added(lambda w: w.mean(0)), "mean of the logs"),
             (lambda w, true: with_true()(w, true).exp(), "mean weight itself"),
@@ -1352,8 +1388,17 @@ def test_a_function_that_forgets_to_return_is_told_so_and_not_that_it_is_untouch
     verdict = notebook_01.mean_of_max(forgetful)
     assert (verdict.status, verdict.message) == (
         "wrong",
-        "your function returns nothing. End it with `return` and the answer.",
+        "your function, called with 5 and 3, returns nothing. End it with `return` and the answer.",
     )
+
+
+def test_of_several_answers_those_that_are_missing_are_named():
+    end = "fill in the rest of the cell above, run it, then run this one again."
+    assert str(notebook_03.predicted_gaps(*gaps(wide=None))) == f"… not attempted: gap_wide is still None: {end}"
+    verdict = notebook_03.shapes(*shapes(z=..., logits=None))
+    assert verdict.message == f"z_shape is still ..., logits is still None: {end}"
+    assert verdict.status == "not attempted"
+    assert notebook_02.own_plan(HOUSE, 150, None).message.startswith("my_estimate is still None: ")
 
 
 def test_a_function_may_print_and_return(capsys):

@@ -53,6 +53,10 @@ def standard_error(answer: Callable[[np.ndarray], float]) -> Verdict:
                 lambda x: x.var() / math.sqrt(len(x)),
                 "that is the variance over the root of n; sigma is the standard deviation, `samples.std()`.",
             ),
+            (
+                lambda x: math.sqrt(x.std() / len(x)),
+                "under a common root stands the variance, not the standard deviation: sqrt(samples.var() / n).",
+            ),
             (lambda x: 1.96 * x.std() / math.sqrt(len(x)), "that is half a 95 % interval, 1.96 standard errors."),
             (
                 lambda x: x.std() / math.sqrt(_STORED),
@@ -184,6 +188,11 @@ def upper_bound(answer: Callable[[int], float]) -> Verdict:
             (
                 lambda n: 1 - 0.95 ** (1 / n),
                 "that p makes no hit 95 % probable. Rule out the p for which no hit has a probability below 5 %.",
+            ),
+            (
+                lambda n: 1 - 0.025 ** (1 / n),
+                "that has 0.025 for 0.05: it is the end of a two-sided interval, such as scipy's binomtest gives. Here "
+                "all 5 % are on one side.",
             ),
             (
                 lambda n: 0.05 ** (1 / n),

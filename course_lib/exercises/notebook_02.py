@@ -254,6 +254,10 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
     one_alone = (
         "that is the weight of one component alone; a draw could have come from either, so divide by the mixture."
     )
+    one_with_share = (
+        "that is one component with its share, and the other is missing: the mixture density is the sum of both, in "
+        "log space np.logaddexp."
+    )
     for mistake, hint in (
         (
             np.log(share * np.exp(a) + (1 - share) * np.exp(b)),
@@ -261,6 +265,14 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
         ),
         (share * a + (1 - share) * b, "that averages the logarithms; a mixture averages the densities q_k."),
         (-np.logaddexp(-a, -b), "the shares are missing: the mixture density is share * q_1 + (1 - share) * q_2."),
+        (
+            -np.logaddexp(-a, np.log(1 - share) - b),
+            "the share of the first component is missing: np.log(share) is added to its log-density, -log_w1.",
+        ),
+        (
+            -np.logaddexp(np.log(share) - a, -b),
+            "the share of the second component is missing: np.log(1 - share) is added to its log-density, -log_w2.",
+        ),
         (_mixed(a, b, 0.5), "that is for two equal shares; the first component has `share`."),
         (_mixed(a, b, 1 - share), "the shares are swapped: `share` belongs to the first component."),
         (
@@ -275,6 +287,12 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
         (np.exp(expected), "that is the weight itself; return its logarithm."),
         (a, one_alone),
         (b, one_alone),
+        *(
+            (sign * (np.log(part) + other * log_w), one_with_share)
+            for part, log_w in ((share, a), (1 - share, b))
+            for sign in (1, -1)
+            for other in (1, -1)
+        ),
     ):
         if matches(got, mistake):
             wrong(hint)
@@ -293,8 +311,9 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
 
 
 @check
-def own_plan(plan: Project, deadline: float, estimate: Estimate) -> Verdict:
+def own_plan(my_plan: Project, my_deadline: float, my_estimate: Estimate) -> Verdict:
     """Exercise 6: a rare event in the learner's plan, to 5 %, with a proposal and without a caution."""
+    plan, deadline, estimate = my_plan, my_deadline, my_estimate
     if not isinstance(plan, Project):
         wrong("my_plan should be a Project, from Project.from_csv(path) or Project(means, predecessors).")
     if plan == Project.example():

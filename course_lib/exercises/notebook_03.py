@@ -41,6 +41,10 @@ def log_weights(answer: Callable[[LatentVariableModel, Tensor, Tensor], Tensor])
         ),
         (likelihood + prior, "that is log p(x, z). The draws came from q, so subtract log q(z|x)."),
         (prior - log_q, "the image itself is missing: add log p(x|z)."),
+        (
+            likelihood - prior - log_q,
+            "p(x, z) is p(x|z) times p(z), so log p(z) is added; only log q(z|x) is subtracted.",
+        ),
         (likelihood + prior + log_q, "a weight divides by the density drawn from: subtract log q(z|x), do not add it."),
         (-expected, "that is log q - log p. A draw from q counts p/q times: change the sign."),
         (expected.exp(), "those are the weights; return their logarithms."),
@@ -158,9 +162,16 @@ def predicted_gaps(gap_shifted: Any, gap_wide: Any, gap_narrow: Any) -> Verdict:
 
 
 @check
-def shapes(flattened: Any, hidden: Any, output: Any, std: Any, z: Any, logits: Any) -> Verdict:
+def shapes(flattened: Any, hidden: Any, output: Any, std: Any, z_shape: Any, logits: Any) -> Verdict:
     """Exercise 3: the shapes from image to logits."""
-    given = {"flattened": flattened, "hidden": hidden, "output": output, "std": std, "z_shape": z, "logits": logits}
+    given = {
+        "flattened": flattened,
+        "hidden": hidden,
+        "output": output,
+        "std": std,
+        "z_shape": z_shape,
+        "logits": logits,
+    }
     got: dict[str, tuple[int, ...]] = {}
     for name, shape in given.items():
         sizes = None if isinstance(shape, str) else array(shape)

@@ -86,13 +86,14 @@ def too_good(answer: Any) -> Verdict:
             (reported - math.log10(k), "nats are natural logarithms: subtract math.log(5000)."),
             (reported - math.log2(k), "nats are natural logarithms: subtract math.log(5000)."),
             (reported - math.log(k) / 2, "half of log K is for a square root. The mean is the sum over K itself."),
-            (math.log(k), "that is by how much it is off. What should have been printed?"),
-            (-math.log(k), "that is by how much it is off. What should have been printed?"),
             (-expected, "the size is right, but the log of a probability is negative."),
         ],
         tolerance=1e-3,
     )
     if not matches(got, expected, 1e-3):
+        # As good as 8.5 is.
+        if abs(abs(got) - math.log(k)) < 0.06:
+            wrong(f"that is the correction: {'add it to' if got < 0 else 'subtract it from'} -78.2.")
         if abs(got - expected) < 0.5:
             wrong(f"{got:g} is close. Give one decimal.")
         wrong(
@@ -151,8 +152,8 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
         wrong(
             f"of gaps 0.8 and 0.4 below -9.2, so of -10 and -9.6, it should make -9.2; yours makes {float(got[0]):.2f}."
         )
-    if not matches(number(answer(-3.0, -2.5)), -2.0, 1e-5):
-        wrong("right for tensors, but of -3.0 and -2.5 it should make -2.0.")
+    if not matches(_tensor(combine(bound_k[:1] + 7, bound_2k[:1] + 7.1)), [-2.0], 1e-5):
+        wrong("right for my first three images, but of one with bounds -3.0 and -2.5 it should make -2.0.")
     # Half again as wide as the posterior and beside it, as in the notebook.
     model = LinearGaussianVAE.random(data_dim=8, latent_dim=2, seed=0).requires_grad_(False)
     model.encoder.bias.add_(0.3)

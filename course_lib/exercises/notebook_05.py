@@ -78,7 +78,13 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
     shares = [(level[:-1] + 0.5) / of for of in (levels - 1, levels)]
     if any(matches(got[1:-1], torch.diff(torch.sigmoid((share - mean) / scale)), 1e-4) for share in shares):
         wrong("your edges lie between 0 and 1. Mean and scale are in levels, and so are the edges: 0.5, 1.5, 2.5, ...")
-    height = torch.sigmoid((level - mean) / scale)
+    z = (level - mean) / scale
+    if any(equals(torch.softmax(each, 0)) for each in (z, -z.abs(), -(z**2), -(z**2) / 2)):
+        wrong(
+            "that is a softmax of the distances from the mean. A bin has an area under the density: the difference of "
+            "two sigmoids, at its edges."
+        )
+    height = torch.sigmoid(z)
     if equals(height * (1 - height) / scale):
         wrong("that is the height of the density at each level; a bin's probability is the area under it.")
     if equals(height * (1 - height)):
@@ -111,6 +117,12 @@ def bits_per_dim(answer: Callable[[float, int], Any]) -> Verdict:
     log2 = math.log(2)
     inputs = [(-70.0, 10), (-500.0, 192)]
     got = [number(answer(*args)) for args in inputs]
+    no_log_of_n = "no logarithm of the dimensions: divide by their number, and by log 2, which makes bits of nats."
+    if all(map(math.isnan, got)):
+        wrong(
+            "that is nan, as is log2 of a negative number. The nats are a logarithm already: make bits of them by "
+            "dividing by log 2."
+        )
     explain(
         got,
         inputs,
@@ -146,6 +158,9 @@ def bits_per_dim(answer: Callable[[float, int], Any]) -> Verdict:
                 lambda nats, n: math.log2(-nats / n),
                 "another unit is a factor. The nats are a logarithm already: divide them by log 2.",
             ),
+            (lambda nats, n: -nats / math.log2(n), no_log_of_n),
+            (lambda nats, n: -nats / (n * math.log2(n)), no_log_of_n),
+            (lambda nats, n: -nats / math.log(n), no_log_of_n),
             (lambda nats, n: -nats / (n * 2), "a bit is log 2 nats, not 2: divide by math.log(2)."),
         ],
         tolerance=1e-5,
@@ -424,6 +439,12 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
         )
     if equals(torch.logsumexp(added, 0) - math.log(k)):
         wrong("you sum k + 1 weights and divide by k: let the true z take the place of one draw.")
+    together = torch.logaddexp(iwae_bound(log_w), log_w_true)
+    if equals(together, together - math.log(2)):
+        wrong(
+            "that counts the true z as much as all k draws together. It is one among k: put it in the place of a draw, "
+            "then average."
+        )
     if equals(torch.logsumexp(added, 0), *[torch.logsumexp(each, 0) for each in sets]):
         wrong("the log of the sum is not the log of the mean: subtract log k.")
     if equals(added.mean(0), *[each.mean(0) for each in sets]):

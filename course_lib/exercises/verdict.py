@@ -27,6 +27,16 @@ _COLOURS = {"right": "#00734d", "wrong": "#b34700", "not attempted": "#666666"}
 _DOTS = re.compile(r"(^|:)\s*\.\.\.\s*(#.*)?$", re.MULTILINE)
 # PyTorch on a function of tensors that was given a number.
 _NO_TENSOR = re.compile(r"(\w+)\(\): argument .* must be Tensor, not (int|float|numpy\.float64)$")
+# Python on a method of tensors that was looked for in a number.
+_NO_METHOD = re.compile(r"'(?:int|float|numpy\.float64)' object has no attribute '(\w+)'$")
+# PyTorch on what NumPy's functions hand on to the methods of a tensor: np.mean, np.std, np.max.
+_FOR_NUMPY = re.compile(
+    r"unexpected keyword argument '(axis|out|ddof|keepdims)'|\b(axis|ddof)=|argument 'dim' must be int, not NoneType"
+)
+# What mixing NumPy and tensors with gradients ends in.
+_NUMPY_AND_GRADIENTS = re.compile(
+    r"Can't call numpy\(\)|'numpy\.ndarray' and 'Tensor'|must be Tensor, not numpy\.ndarray$"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Verdict:
 
 
 class _NotAttempted(Exception):
-    """The stub is as it was."""
+    """The stub is as it was; carries what is missing, where it is only a part."""
 
 
 class _Wrong(Exception):
@@ -79,25 +89,30 @@ def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
     """Turn a function that calls `wrong` or returns `right` into a check that never raises.
 
     An answer of ``None`` or ``...`` is an untouched stub, and so is a function that returns one, unless it printed
-    something or its dots are gone. An error inside the learner's own function is reported with its line and with what
-    the function was called with.
+    something, returned an answer before, or its dots are gone. Of several answers those that are missing are named
+    by the check's parameters, which therefore have the names that the notebook gives them. An error inside the
+    learner's own function is reported with its line and with what the function was called with.
     """
     # The annotation says which of the check's arguments is the learner's function.
-    asks_for_function = [
-        str(parameter.annotation).startswith("Callable")
-        for parameter in inspect.signature(function).parameters.values()
-    ]
+    parameters = inspect.signature(function).parameters
+    asks_for_function = [str(parameter.annotation).startswith("Callable") for parameter in parameters.values()]
 
     @functools.wraps(function)
     def run(*answers: Any) -> Verdict:
         try:
-            if any(answer is None or answer is ... for answer in answers):
-                raise _NotAttempted
+            empty = [
+                f"{name} is still {'None' if answer is None else '...'}"
+                for name, answer in zip(parameters, answers, strict=False)
+                if answer is None or answer is ...
+            ]
+            if empty:
+                raise _NotAttempted(", ".join(empty) if len(empty) < len(answers) else "")
             if any(asked and not callable(answer) for asked, answer in zip(asks_for_function, answers, strict=False)):
                 wrong("give the check your function itself, by its name and without calling it.")
             return function(*map(_guard, answers))
-        except _NotAttempted:
-            return Verdict("not attempted", "fill in the cell above, run it, then run this one again.")
+        except _NotAttempted as missing:
+            start = f"{missing}: fill in the rest of" if str(missing) else "fill in"
+            return Verdict("not attempted", f"{start} the cell above, run it, then run this one again.")
         except _Wrong as hint:
             return Verdict("wrong", str(hint))
         except Exception as error:
@@ -115,7 +130,10 @@ def _guard(answer: Any) -> Any:
     if not callable(answer) or isinstance(answer, type):
         return answer
 
+    has_answered = False
+
     def call(*args: Any) -> Any:
+        nonlocal has_answered
         _check_parameters(answer, args)
         printed = io.StringIO()
         try:
@@ -127,12 +145,18 @@ def _guard(answer: Any) -> Any:
             raise _Wrong(_where(answer, error, args)) from None
         finally:
             print(printed.getvalue(), end="")
+        if result is None and has_answered:
+            wrong(
+                f"your function, called with {_listed(args)}, returns nothing, though before it did. End every way "
+                "through it with `return` and the answer."
+            )
         if result is None and printed.getvalue().strip():
             wrong("your function prints something and returns nothing. End it with `return` and the answer.")
         if result is None and not _has_dots(answer):
-            wrong("your function returns nothing. End it with `return` and the answer.")
+            wrong(f"your function, called with {_listed(args)}, returns nothing. End it with `return` and the answer.")
         if result is None or result is ...:
             raise _NotAttempted
+        has_answered = True
         return result
 
     return call
@@ -172,22 +196,41 @@ def _where(answer: Callable[..., Any], error: Exception, args: tuple[Any, ...]) 
         if frame.f_code.co_filename == file
     ]
     place = f" at `{lines[-1]}`" if lines and lines[-1] else ""
-    return f"your function, called with {_listed(args)}, stopped{place}: {_reason(error)}"
+    return f"your function, called with {_listed(args)}, stopped{place}: {_reason(error, args)}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, args: tuple[Any, ...]) -> str:
     """Why, in words where the error's own are for programmers."""
     if type(error) is NameError:  # not UnboundLocalError, which is one
         return f"{brief(error)}. Is it misspelt, or was the cell that makes it not run?"
-    said, kind = brief(error).rstrip("."), type(error).__name__
-    return f"{kind}." if said == kind else f"{said} ({kind}).{_remedy(said)}"
+    # PyTorch's list of all that it would have taken is long.
+    said, kind = brief(error).partition(", but expected one of")[0].rstrip("."), type(error).__name__
+    needs_gradient = any(getattr(value, "requires_grad", False) for value in args)
+    if needs_gradient and (_NUMPY_AND_GRADIENTS.search(said) or _FOR_NUMPY.search(said)):
+        # PyTorch's own advice, to detach, would leave nothing to differentiate.
+        said = said.removesuffix(". Use tensor.detach().numpy() instead")
+        return (
+            f"{said} ({kind}). NumPy stops the gradient: use torch's functions (torch.exp, torch.softmax, torch.rand)."
+        )
+    return f"{kind}." if said == kind else f"{said} ({kind}).{_remedy(said, args)}"
 
 
-def _remedy(said: str) -> str:
-    """A sentence for two errors of PyTorch that name no way out."""
+def _remedy(said: str, args: tuple[Any, ...]) -> str:
+    """A sentence for errors that name no way out."""
     no_tensor = _NO_TENSOR.match(said)
     if no_tensor and hasattr(math, no_tensor[1]):
         return f" For a plain number use `math.{no_tensor[1]}`."
+    no_method = _NO_METHOD.search(said)
+    if no_method and hasattr(math, no_method[1]):
+        return f" For a plain number use `math.{no_method[1]}`."
+    if no_method and no_method[1] in ("numpy", "detach", "item"):
+        return f" It is a plain number already: leave out `.{no_method[1]}()`."
+    if _FOR_NUMPY.search(said) and any(_is_tensor(value) for value in args):
+        return " Your inputs are torch tensors: use `t.mean()` and `t.std()`, or `np.asarray(t)` first."
+    if "torch.return_types.m" in said:
+        return " In torch `t.max(0)` returns values and places: use `t.amax(0)`, and `t.amin(0)` for the smallest."
+    if said == "math domain error":
+        return " A negative number has no logarithm and no root, and 0 no logarithm."
     if "must have same number of dimensions" in said or said.startswith("zero-dimensional tensor"):
         return " `t[None]` adds an axis in front of a tensor `t`."
     return ""
@@ -201,8 +244,12 @@ def _listed(args: tuple[Any, ...]) -> str:
 def _described(value: Any) -> str:
     """An argument in a word: the shape of an array, the value of a number, or the kind of anything else."""
     if getattr(value, "shape", ()):
-        kind = "a tensor" if type(value).__module__.startswith("torch") else "an array"
+        kind = "a tensor" if _is_tensor(value) else "an array"
         return f"{kind} of shape {list(value.shape)}"
     if isinstance(value, str | list | tuple | int):
         return repr(value)
     return f"{float(value):g}" if hasattr(value, "__float__") else f"a {type(value).__name__}"
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__module__.startswith("torch") and hasattr(value, "shape")

@@ -25,8 +25,8 @@
 #
 # | section | minutes |
 # | --- | --- |
-# | 1.1 The plan | 4 |
-# | 1.2 One random project | 8 |
+# | 1.1 The plan | 6 |
+# | 1.2 One random project | 6 |
 # | 1.3 Expectations are averages: exercises 1 and 2 | 20 |
 # | 1.4 Why 18.2 and not 15: exercise 3 | 9 |
 # | 1.5 The exact distribution | 6 |
@@ -38,7 +38,7 @@
 # | ☆ How often does a task decide? Exercise 6 | 8 |
 #
 # Parts marked ☆ go further. Nothing after them needs them. JupyterLab shows them folded: click the arrow beside the
-# heading to open one.
+# heading to open one. The three questions at the end take another eight minutes.
 #
 # **You need** Python with NumPy, integrals and exponentials, and the words *mean*, *variance* and *normal
 # distribution*.
@@ -79,7 +79,7 @@ figures.draw_plan(plan)
 # Keep that number in mind. It is what most plans would report, and it is too small.
 
 # %%
-plan.critical_path(), plan.makespan()
+plan.critical_path(), plan.makespan()  # in days
 
 # %% [markdown]
 # ## 1.2 One random project
@@ -117,8 +117,8 @@ print(f"this project takes {completion_time(one_project):.1f} days")
 
 # %% [markdown]
 # The library does the same for many projects at once: `plan.completion_times` takes an array `[n, 10]` of durations
-# and returns `[n]` days. Here are three projects. Hatched tasks are on the longest path, which is not always the critical
-# path of the plan.
+# and returns `[n]` days. Here are three projects. Hatched tasks are on the longest path, which is not always the
+# critical path of the plan.
 
 # %%
 three_projects = np.random.default_rng(5).exponential(plan.means, size=(3, 10))
@@ -170,8 +170,8 @@ def standard_error(samples):
 check.standard_error(standard_error)
 
 # %% [markdown]
-# The library's `Estimate` carries the mean, its error, and some diagnostics that notebook 2 explains. You will meet it
-# all through the course.
+# The library's `Estimate` carries the mean, its error, and some diagnostics that notebook 2 explains. You will meet
+# it all through the course.
 
 # %%
 Estimate.from_values(times)
@@ -191,8 +191,8 @@ figures.running_mean(times[:20_000], law.mean, title)
 # ### Why a standard error is enough
 #
 # Completion times are skewed, with a long tail to the right. Their *means* are much less so. By the **central limit
-# theorem** the mean of many draws is nearly normal, with standard deviation $\sigma/\sqrt n$. So 95 % of all means lie
-# within 1.96 standard errors of the truth. Is 100 projects many? We repeat the experiment 5,000 times:
+# theorem** the mean of many draws is nearly normal, with standard deviation $\sigma/\sqrt n$. So 95 % of all means
+# lie within 1.96 standard errors of the truth. Is 100 projects many? We repeat the experiment 5,000 times:
 
 # %%
 rng = np.random.default_rng(2)
@@ -269,9 +269,9 @@ check.estimates(estimates)
 # ## 1.4 Why 18.2 and not 15?
 #
 # The post explains the difference by the fact that a sum of exponentials is not an exponential. That cannot be the
-# reason: the mean of a sum is the sum of the means, *whatever* the law. So the four tasks of the critical path take 15
-# days on average. The difference comes from the places where paths **merge**. There the project waits for the slowest
-# path, and
+# reason: the mean of a sum is the sum of the means, *whatever* the law. So the four tasks of the critical path take
+# 15 days on average. The difference comes from the places where paths **merge**. There the project waits for the
+# slowest path, and
 #
 # $$ \mathbb{E}[\max(A, B)] \;\ge\; \max(\mathbb{E}[A], \mathbb{E}[B]), $$
 #
@@ -287,16 +287,16 @@ figures.merging_paths(lengths, times, "The mean of the maximum exceeds every pat
 
 # %% [markdown]
 # No path takes more than 15 days on average, but the longest of the five takes 18.2. A plan made of averages does not
-# show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, one that bends upwards
-# or has a kink upwards, such as a maximum, $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in notebook
-# 3, for the logarithm, which bends downwards.
+# show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, whose graph never
+# lies above its chords, such as a maximum, $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in
+# notebook 3, for the logarithm, whose graph never lies below its chords.
 #
 # ### Exercise 3: two tasks side by side
 #
-# Two independent exponential tasks with means $a$ and $b$ start together. How long until *both* are done, on
-# average? Three hints. (1) $\max(A, B) = A + B - \min(A, B)$. (2) The minimum exceeds $t$ when both do:
-# $P(\min(A, B) > t) = e^{-t/a}\, e^{-t/b}$. (3) So the minimum is exponential too. What is its rate, and hence its mean?
-# (With means 4 and 2 the rates are 1/4 and 1/2, and the minimum has rate 3/4.)
+# Two independent exponential tasks with means $a$ and $b$ start together. How long until *both* are done, on average?
+# Three hints. (1) $\max(A, B) = A + B - \min(A, B)$. (2) The minimum exceeds $t$ when both do:
+# $P(\min(A, B) > t) = e^{-t/a}\, e^{-t/b}$. (3) So the minimum is exponential too. What is its rate, and hence its
+# mean? (With means 4 and 2 the rates are 1/4 and 1/2, and the minimum has rate 3/4.)
 
 
 # %% tags=["exercise"]
@@ -316,7 +316,7 @@ check.mean_of_max(mean_of_max)
 # Exponential durations have no memory. So the future of a project depends only on *which tasks are finished*, not on
 # how long the others have been running. There are few such sets: if a set occurs, it contains the predecessors of all
 # its tasks. For this plan there are 51. The library computes the probability of each set on each day, and a project
-# is late if not all of its tasks are finished. (The ☆ part at the end of this section shows how, in ten lines.) The
+# is late if not all of its tasks are finished. (The ☆ part at the end of this section shows how.) The
 # result is exact to many digits, even far out in the tail:
 
 # %%
@@ -358,10 +358,10 @@ print(len(states), "states, from", set(states[0]) or "{}", "to all ten tasks")
 
 # %% [markdown]
 # The project jumps to another state when a running task $j$ gets finished, at the rate $1/m_j$. That is a **Markov
-# chain** in continuous time. We write its rates into a matrix: $Q_{is}$ is the rate of jumping from state $i$ to state
-# $s$, and $Q_{ii}$ is minus the rate of leaving state $i$. The row $\pi(t)$ of all probabilities then obeys
-# $\pi'(t) = \pi(t)\,Q$, with the solution $\pi(t) = \pi(0)\,e^{Qt}$. This is a matrix exponential, and we need the row
-# of the state in which the project begins. The project is late if its state is still an unfinished one:
+# chain** in continuous time. We write its rates into a matrix: $Q_{is}$ is the rate of jumping from state $i$ to
+# state $s$, and $Q_{ii}$ is minus the rate of leaving state $i$. The row $\pi(t)$ of all probabilities then obeys
+# $\pi'(t) = \pi(t)\,Q$, with the solution $\pi(t) = \pi(0)\,e^{Qt}$. This is a matrix exponential, and we need the
+# row of the state in which the project begins. The project is late if its state is still an unfinished one:
 #
 # $$ P(D \ge t) = \sum_{s \text{ unfinished}} \big[ e^{Qt} \big]_{0s} . $$
 
@@ -380,14 +380,14 @@ for t in [15, 30, 70]:
 figures.chain(states, expm(Q * 10.0)[0], day=10)
 
 # %% [markdown]
-# In the figure a dot's area is the probability of that state on day 10. `completion_law` builds the same chain. It
-# computes with it in another way, which keeps its digits even far out in the tail.
+# In the figure a dot's area grows with the probability of that state on day 10. `completion_law` builds the same
+# chain. It computes with it in another way, which keeps its digits even far out in the tail.
 
 # %% [markdown]
 # ## 1.6 The deadline
 #
-# Suppose that missing day 70 carries a large penalty. A probability is an expectation too. The function to be averaged
-# is 1 when the project is late and 0 when it is not. It is called an **indicator**:
+# Suppose that missing day 70 carries a large penalty. A probability is an expectation too. The function to be
+# averaged is 1 when the project is late and 0 when it is not. It is called an **indicator**:
 #
 # $$ P(D \ge 70) = \mathbb{E}\big[\mathbf{1}\{D \ge 70\}\big] \approx \frac{\text{number of late projects}}{n} . $$
 #
@@ -414,7 +414,8 @@ estimates_with_intervals(
 # %% [markdown]
 # A thousand projects without a late one do not show that lateness is impossible. What *do* they show? If the
 # probability of being late is $p$, then $n$ projects have no late one with probability $(1-p)^n$. Where this is less
-# than 5 %, we rule $p$ out, at 95 % confidence. (The bars with arrows in the figure show the largest $p$ that is left.)
+# than 5 %, we rule $p$ out, at 95 % confidence. (The bars with arrows in the figure show the largest $p$ that is
+# left.)
 #
 # ### Exercise 4: nothing seen in n tries
 #
@@ -508,8 +509,9 @@ print(f"elasticity of task 4: {law.elasticities(70)[plan.tasks.index('4')]:.1f}"
 print(f"one per cent off its mean takes {1 - its_risk / law.sf(70):.1%} off the risk")
 
 # %% [markdown]
-# Compare task 10. It lies on every path, and yet shortening it hardly helps. Late projects are late because tasks 1, 2
-# and 4 took long; task 10 seldom did.
+# (It is a little less than the elasticity says, because one per cent is not *very* small.) Compare task 10. It lies
+# on every path, and yet shortening it hardly helps. Late projects are late because tasks 1, 2 and 4 took long; task
+# 10 seldom did.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ How often does a task decide? (8 minutes)
@@ -571,8 +573,8 @@ attempts["5,000,000"].against(exact)
 #   dimensions.
 # - Report every estimate with its error. Zero hits mean "at most $3/n$", not zero.
 # - A plan made of average durations is too optimistic: $\mathbb{E}[\max] \ge \max \mathbb{E}$.
-# - The relative error of plain Monte Carlo is one over the square root of the number of *hits*. For rare events almost
-#   every draw is wasted.
+# - The relative error of plain Monte Carlo is one over the square root of the number of *hits*. For rare events
+#   almost every draw is wasted.
 #
 # ### Three questions
 #
@@ -586,9 +588,9 @@ attempts["5,000,000"].against(exact)
 # <details><summary><b>2.</b> You run 1,000 projects and none is late; a colleague runs 1,000 others and one is late.
 # Do you disagree?</summary>
 #
-# No. Your interval is 0 to 0.003, hers 0.000025 to 0.0056 (`scipy.stats.binomtest(1, 1000).proportion_ci()`). Both
-# contain the truth, 0.000032, hers only just: a late one among 1,000 was luck, with probability `1 - law.cdf(70)**1000`,
-# about 3 %.
+# No. Your interval is 0 to 0.0037, hers 0.000025 to 0.0056 (`scipy.stats.binomtest(k, 1000).proportion_ci()`). Both
+# contain the truth, 0.000032, hers only just: a late one among 1,000 was luck, with probability
+# `1 - law.cdf(70)**1000`, about 3 %.
 # </details>
 #
 # <details><summary><b>3.</b> The exact law takes milliseconds. Why simulate at all?</summary>

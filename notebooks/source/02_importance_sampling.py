@@ -15,8 +15,8 @@
 #
 # In notebook 1 only one simulated project in 31,000 missed its 70-day deadline, and an error of 1 % would have taken
 # $3 \times 10^8$ of them. Here we simulate *another* project, one that is often late, and correct for having done so.
-# The correction is a weight on each draw. With a good choice of the other project the same 1 % takes two thousand times
-# fewer draws. A bad choice gives an error bar that is too short, and you will learn what can warn you of it.
+# The correction is a weight on each draw. With a good choice of the other project the same 1 % takes two thousand
+# times fewer draws. A bad choice gives an error bar that is too short, and you will learn what can warn you of it.
 #
 # **You will be able to**
 # - write an importance sampling estimate with log-weights, and say when its variance is finite;
@@ -27,20 +27,21 @@
 # | section | minutes |
 # | --- | --- |
 # | 2.1 The idea: exercise 1 | 18 |
-# | 2.2 What a proposal costs: exercise 2 | 15 |
+# | 2.2 What a proposal costs: exercise 2 | 16 |
 # | 2.3 Diagnostics | 10 |
-# | 2.4 Error bars that are too short | 10 |
+# | 2.4 Error bars that are too short | 8 |
 # | 2.5 Better proposals: exercise 5 | 18 |
-# | 2.7 Summary | 4 |
+# | 2.7 Summary | 5 |
 # | **core** | **75** |
 # | ☆ Two points that are off the curve: exercise 3 | 6 |
 # | ☆ When the variance is infinite | 6 |
-# | ☆ The variance from late projects: exercise 4 | 8 |
+# | ☆ Where the variance hides: exercise 4 | 15 |
 # | ☆ Do not simulate what you can integrate | 8 |
 # | ☆ The proposal of zero variance | 3 |
 # | ☆ 2.6 A plan of 200 tasks, and yours: exercise 6 | 30 |
 #
-# Parts marked ☆ go further, and JupyterLab shows them folded. The three questions at the end take another ten minutes.
+# Parts marked ☆ go further, and JupyterLab shows them folded. Exercises are numbered through the core and the ☆
+# parts. The three questions at the end take another ten minutes.
 #
 # **You need** notebook 1, integrals and exponentials.
 
@@ -98,10 +99,10 @@ print(f"exact P(D >= 70) = {exact:.6g}")
 # Drawing from $q$ we see a late one in 40 % of the draws and count it as 0.025: on average $0.4 \times 0.025 = 0.01$,
 # as it should be.
 #
-# Now the project. Late projects often take long on the critical path 1, 2, 4, 10, so we draw those four durations with
-# four times their mean. The densities of ten tasks multiply, so we add their logarithms and work with **log-weights**.
-# They are natural logarithms, and their unit is called a **nat**. (In notebook 3 weights are as small as $e^{-100}$.
-# There logarithms are a necessity.)
+# Now the project. Late projects often take long on the critical path 1, 2, 4, 10, so we draw those four durations
+# with four times their mean. The densities of ten tasks multiply, so we add their logarithms and work with
+# **log-weights**. They are natural logarithms, and their unit is called a **nat**. (In notebook 3 weights are as
+# small as $e^{-100}$. There logarithms are a necessity.)
 
 # %%
 q_means = plan.means.copy()
@@ -160,8 +161,8 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 # $$ \sigma_q^2 = \mathbb{E}_q[f^2 w^2] - \mu^2 = \int \frac{f^2 p^2}{q} - \mu^2, \qquad \mu = \mathbb{E}_p[f] . $$
 #
 # The first term is called the **second moment**. The formula says two things. *First*, $q$ stands in the denominator:
-# wherever $q$ is much smaller than $f p$, the integrand is large. *Second*, the best $q$ is proportional to $f p$. Then
-# $f w = \mu$ in every draw, and the variance is zero.
+# wherever $q$ is much smaller than $f p$, the integrand is large. *Second*, the best $q$ is proportional to $f p$.
+# Then $f w = \mu$ in every draw, and the variance is zero.
 #
 # Take one exponential task and scale its mean by $c$. For this example let $f = 1$, so that the second moment is
 # $\mathbb{E}_q[w^2]$, the area under $p^2/q$:
@@ -171,8 +172,8 @@ figures.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
 
 # %% [markdown]
 # A proposal that is a little too wide or too narrow costs a little. But on the narrow side there is a cliff: from
-# $c = 1/2$ down the curve $p^2/q$ does not come down, and its area is infinite. On the wide side the cost grows slowly,
-# for one task. Over ten tasks it multiplies.
+# $c = 1/2$ down the curve $p^2/q$ does not come down, and its area is infinite. On the wide side the cost grows
+# slowly, for one task. Over ten tasks it multiplies.
 #
 # One of these areas by hand. Let $p$ have mean 1 and $q$ mean 2, so $p(t) = e^{-t}$ and $q(t) = \frac12 e^{-t/2}$:
 #
@@ -216,9 +217,9 @@ for name, q in {
     )
 
 # %% [markdown]
-# The **relative variance** is $\sigma_q^2/\mu^2$, and the relative error of $n$ draws is its square root over $\sqrt n$.
-# So we can compare all factors. A proposal that scales every task pays a factor in the second moment for each, also for
-# those that have little to do with lateness.
+# The **relative variance** is $\sigma_q^2/\mu^2$, and the relative error of $n$ draws is its square root over
+# $\sqrt n$. So we can compare all factors. A proposal that scales every task pays a factor in the second moment for
+# each, also for those that have little to do with lateness.
 
 # %%
 factors = np.linspace(1.1, 6, 60)
@@ -270,20 +271,22 @@ check.mended(mended)
 
 # %% [markdown]
 # The post's notebook has a second slip. The loop behind its figure of importance sampling simulates 100,000 projects
-# for *every* $n$ on the axis. That is the mistake of exercise 2 in notebook 1. So the figure cannot show what the post
-# reads off it, that the critical path is "pretty stable even at small values like 10,000".
+# for *every* $n$ on the axis. That is the mistake of exercise 2 in notebook 1. So the figure cannot show what the
+# post reads off it, that the critical path is "pretty stable even at small values like 10,000".
 
 # %% [markdown]
 # ## 2.3 Diagnostics: what the weights tell
 #
 # Usually there is no exact variance, only the weights of a sample. Three numbers summarize them.
 #
-# - **Effective sample size** (ESS), $(\sum w)^2 / \sum w^2$: how many draws of equal weight would give the same error.
+# - **Effective sample size** (ESS), $(\sum w)^2 / \sum w^2$: how many draws of equal weight would give the same
+#   error.
 # - **Largest share**: the part of the sum that comes from the heaviest draw.
 # - **k-hat**: how heavy the tail of the weights is. One fits $P(w > x) \propto x^{-1/k}$ to the largest weights (a
-#   generalized Pareto distribution). If $k$ is above 0.5, the variance is infinite. With k-hat between 0.5 and 0.7 the
-#   estimate is usable, but its error bar tends to be too short. Above 0.7 trust neither; `Estimate` then adds a caution.
-#   The limit depends on the number of draws: below 2,000 draws it is $1 - 1/\log_{10} n$, 0.67 for 1,000 and 0.5 for 100.
+#   generalized Pareto distribution). Above $k = 0.5$ the true variance is infinite, so an error bar means less.
+#   Experience shows that up to a k-hat of 0.7 the estimate is still usable. Above that trust neither; `Estimate` adds
+#   a caution. The limit depends on the number of draws: below 2,000 draws it is $1 - 1/\log_{10} n$, 0.67 for 1,000
+#   and 0.5 for 100.
 #
 # To see them at work, scale *every* task and watch the log-weights spread as the factor grows. There are more late
 # draws, and their weights are less equal. What the late draws are worth, their ESS, rises and then falls.
@@ -310,17 +313,19 @@ figures.weight_histograms(
 
 # %% [markdown]
 # At factors 4 and 8 the sample says that its late draws are worth more than they are on average ("exact"). The heavy
-# draws that would bring their worth down did not occur in it. Section 2.4 comes back to this.
+# draws that would bring their worth down did not occur in it. (A worth below 1 means an error larger than the
+# answer.) Section 2.4 comes back to this.
 #
-# Move the factor yourself. Where are the late draws worth most? (Without a running kernel, the figure above shows four
-# positions of the slider.)
+# Move the factor yourself. Where are the late draws worth most? (Without a running kernel, the figure above shows
+# four positions of the slider.)
 
 # %% tags=["widget"]
 figures.explore_factor(weigh, exact_worth)
 
 # %% [markdown]
-# The ESS of the *weights* does not know $f$. In plain Monte Carlo every weight is 1, and this ESS is perfect, although
-# the rare event may not have occurred at all. So `Estimate` reports the ESS of $f w$, the contributions to the answer:
+# The ESS of the *weights* does not know $f$. In plain Monte Carlo every weight is 1, and this ESS is perfect,
+# although the rare event may not have occurred at all. So `Estimate` reports the ESS of $f w$, the contributions to
+# the answer:
 
 # %%
 plain = monte_carlo(plan, 70, n=100_000, seed=3)
@@ -363,8 +368,9 @@ for c in [0.9, 0.6, 0.4, 0.25]:
 # %% [markdown]
 # ## 2.4 Error bars that are too short
 #
-# Here we know the exact answer and the exact variance, so we can test the error bars themselves. Run "critical path
-# x 4" five hundred times, with 10,000 draws each:
+# Here we know the exact answer and the exact variance, so we can test the error bars themselves. We shall find that
+# nearly every one is right. But the variance behind them is seven times too small, and one run in five hundred pays
+# for it. Run "critical path x 4" five hundred times, with 10,000 draws each:
 
 # %%
 repeats = [
@@ -374,7 +380,7 @@ covered = [run.interval()[0] <= exact <= run.interval()[1] for run in repeats]
 print(f"{np.mean(covered):.0%} of the 95 % intervals contain the exact answer")
 
 # %% [markdown]
-# That is as it should be: most runs are fine. Now compare the variance that each run reports of itself with the exact
+# That is about as it should be. Now compare the variance that each run reports of itself with the exact
 # one.
 
 # %%
@@ -393,9 +399,29 @@ low = np.mean(reported < truth / 2)
 print(f"{low:.0%} of the runs report less than half of it; cautions in {warned} of 500")
 
 # %% [markdown]
-# (The one caution is for a draw that makes up a fifth of the sum, not for a k-hat.) The intervals are right for almost
-# every run, and yet the variance is seven times what almost every run reports. Both are true, because the missing variance belongs to very few runs. To find them, we draw late projects *exactly* from
-# their conditional law, and give each the weight that the proposal would give it. Colours mark the longest path.
+# (The one caution is for a draw that makes up a fifth of the sum, not for a k-hat.) The intervals cover as often as
+# they should, and yet the variance is seven times what almost every run reports. Both are true, because the missing
+# variance belongs to very few runs.
+#
+# One late project in forty is late through task 3. The proposal draws tasks 3, 6, 7 and 8 as in the plan, that is,
+# seldom long. So it seldom draws such a project, and when it does, the weight is enormous: such projects make up more
+# than four fifths of the second moment. About one run in five hundred meets one of the heaviest, and is then off by
+# seven of the standard errors that runs usually report, or more. (The ☆ part shows where these numbers come from.)
+# The other 499 miss the exact answer about as often as they should, because what they do not see is a small part of
+# the *probability*. **No diagnostic of a sample sees a region that the sample never visited.**
+#
+# Why does it matter, if nearly all intervals are right? You may be the one in five hundred. And for planning: a run
+# promises an error of 1 % from 270,000 draws, where the exact variance asks for 1.8 million.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ Where the variance hides (15 minutes)
+#
+# Late projects themselves show what the proposal does not draw; and give its variance where no formula does (exercise
+# 4).
+
+# %% [markdown]
+# We draw late projects *exactly* from their conditional law, and give each the weight that the proposal would give
+# it. Colours mark the longest path.
 
 # %%
 late_draws = late_projects(plan, deadline=70, n=200_000, seed=0)
@@ -408,39 +434,27 @@ figures.late_by_longest_path(plan, late_draws, log_w, times, titles)
 
 # %% [markdown]
 # Nine late projects in ten are late along 1-2-4-10, and for them the proposal is made: many draws with light weights.
-# Another six in a hundred are late along 1-2-5-9-10, which costs little. But one in forty is late through task 3. The proposal draws tasks 3, 6, 7 and 8 as in the plan, that is, seldom long.
-# These few late projects make up more than four fifths of the second moment. How often does a run draw the heaviest of
-# them, say those a thousand times as heavy as its average late draw? The late projects that we have tell it: the
-# proposal draws each of them $q/p = 1/w$ times as often as the plan does. So we average $1/w$:
+# Another six in a hundred are late along 1-2-5-9-10, which costs little. But one in forty is late through task 3.
+#
+# How often does a run draw the heaviest of these, say those a thousand times as heavy as its average late draw? The
+# proposal draws each late project $q/p = 1/w$ times as often as the plan does. So its chance of a set of late
+# projects is $\mu$ times the average of $1/w$ over that set:
 
 # %%
-w = np.exp(proposal.log_weights(late_draws))
+w = np.exp(log_w)
 late_chance = exact * np.mean(1 / w)  # of a draw from the proposal
 average_weight = exact / late_chance  # of its late draws
 heavy = w > 1_000 * average_weight
 how_often = exact * np.mean(heavy / w)
-print(
-    f"{w[heavy].sum() / w.sum():.0%} of the second moment, in one draw out of {1 / how_often:.1e}"
-)
+print(f"{w[heavy].sum() / w.sum():.0%} of the second moment", end=", ")
+print(f"in one draw out of {1 / how_often:.1e}")
 usual_error = np.median([run.std_error for run in repeats])
 one_heavy = 1_000 * average_weight / 10_000
-print(
-    f"one such draw adds {one_heavy / exact:.0%} of the answer or more,",
-    f"{one_heavy / usual_error:.1f} of the usual standard errors",
-)
+print(f"one such draw adds {one_heavy / exact:.0%} of the answer or more", end=", ")
+print(f"{one_heavy / usual_error:.1f} of the usual standard errors")
 
 # %% [markdown]
-# One draw in five million. A run has 10,000 draws, so about one run in five hundred meets such a project, and is then
-# off by seven of the standard errors that runs usually report, or more. The other 499 are fine, because what they miss is a small
-# part of the *probability*. **No diagnostic of a sample sees a region that the sample never visited.**
-#
-# Why does it matter, if nearly all intervals are right? You may be the one in five hundred. And for planning: a run
-# promises an error of 1 % from 270,000 draws, where the exact variance asks for 1.8 million.
-
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
-# ### ☆ The variance from late projects (8 minutes)
-#
-# How to find the true variance of a proposal where no formula gives it (exercise 4).
+# One draw in five million: that is one run of 10,000 draws in five hundred.
 
 # %% [markdown]
 # #### Exercise 4: the variance, from the other side
@@ -449,10 +463,10 @@ print(
 #
 # $$ \mathbb{E}_q[f w^2] = \int f\,\frac{p^2}{q} = \mathbb{E}_p[f w] = \mu \; \mathbb{E}_p[w \mid D \ge 70] . $$
 #
-# Here $w$ stands to the first power: one factor $w$ has been used to go from $q$ to $p$. This average sees each region
-# as often as late projects are there, however seldom the proposal draws it. (Heavy weights still make it noisy, so take
-# many late projects.) Write the relative variance $\mathbb{E}_q[f w^2]/\mu^2 - 1$ of a proposal, given late projects
-# and their probability $\mu$.
+# Here $w$ stands to the first power: one factor $w$ has been used to go from $q$ to $p$. This average sees each
+# region as often as late projects are there, however seldom the proposal draws it. (Heavy weights still make it
+# noisy, so take many late projects.) Write the relative variance $\mathbb{E}_q[f w^2]/\mu^2 - 1$ of a proposal, given
+# late projects and their probability $\mu$.
 
 
 # %% tags=["exercise"]
@@ -476,15 +490,15 @@ check.relative_variance(relative_variance)
 #
 # $$ \mathrm{KL}(\text{late} \,\|\, q) = \mathbb{E}_{\text{late}}\Big[\log \frac{p(T \mid D \ge 70)}{q(T)}\Big] , $$
 #
-# an average over its first argument, here the late projects. It is never negative, and zero only where the two are the
-# same. (Notebook 3 needs it in the other direction.) The closest $q$ has the mean durations of late projects. These we
-# estimate from draws of a proposal, with their weights divided by the sum of the weights. Such weights are called
-# **self-normalized**:
+# an average over its first argument, here the late projects. It is never negative, and zero only where the two are
+# the same. (Notebook 3 needs it in the other direction.) The closest $q$ has the mean durations of late projects.
+# These we estimate from draws of a proposal, with their weights divided by the sum of the weights. Such weights are
+# called **self-normalized**:
 #
 # $$ \ell_j \leftarrow \frac{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}\, T_{ij}}{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}} . $$
 #
-# At first hardly any draw reaches day 70. So the level $\gamma$ starts where the latest tenth of the draws begins, and rises
-# from round to round. The draws beyond it are called the **elite**. In code:
+# At first hardly any draw reaches day 70. So the level $\gamma$ starts where the latest tenth of the draws begins,
+# and rises from round to round. The draws beyond it are called the **elite**. In code:
 
 # %%
 means, level, rng = plan.means, 0.0, np.random.default_rng(0)
@@ -527,19 +541,21 @@ for name, q in {"cross-entropy, exact limit": imitation, "minimum variance": bes
     print(f"{name:27} {q.relative_variance(70):6.1f}   means {np.round(q.means, 1)}")
 
 # %% [markdown]
-# Five times better. The best product of exponentials draws tasks 3, 6, 8 and 9 somewhat longer than they are in the *average* late
-# project. That is an insurance for the one late project in forty that is late through task 3.
+# Five times better. The best product of exponentials draws tasks off the critical path longer than they are in the
+# *average* late project, above all tasks 6 and 8. That is an insurance for the one late project in forty that is late
+# through task 3.
 #
 # ### Mixtures: several ways of being late
 #
 # A project can be late along 1-2-4-10 *or* along 1-3-6-9-10. So use a proposal for each, and pick one at random for
-# every draw. What is the weight of a draw? Its density is that of the whole mixture, whichever component it came from:
+# every draw. What is the weight of a draw? Its density is that of the whole mixture, whichever component it came
+# from:
 #
 # $$ w = \frac{p}{\sum_k \alpha_k q_k} = \Big( \sum_k \alpha_k \frac{1}{w_k} \Big)^{-1}, \qquad w_k = \frac{p}{q_k} . $$
 #
 # This is called the **balance heuristic**. One could also give a draw the weight $w_k$ of the component that it came
-# from. The mean would be right too, but the variance is larger: a draw in a region that its own component seldom visits
-# is heavy, even if another component often visits it.
+# from. The mean would be right too, but the variance is larger: a draw in a region that its own component seldom
+# visits is heavy, even if another component often visits it.
 #
 # ### Exercise 5: log-weights of a mixture
 #
@@ -560,8 +576,8 @@ check.mixture_log_weights(mixture_log_weights)
 
 # %% [markdown]
 # If the plan itself is a component, with share $\alpha$, the mixture is called **defensive**: no weight can exceed
-# $1/\alpha$. The variance of a mixture has no exact formula here, and `relative_variance` returns an estimate of it. Here
-# is one mixture, with both kinds of weights:
+# $1/\alpha$. The variance of a mixture has no exact formula here, and `relative_variance` returns an estimate of it.
+# Here is one mixture, with both kinds of weights:
 
 # %%
 main_path = scaled(plan, 3, ["1", "2", "4", "10"])
@@ -575,9 +591,9 @@ print(f"mixture, own component     {own:,.0f}")
 print(f"mixture, balance heuristic {safe.relative_variance(70).rounded}")
 
 # %% [markdown]
-# With weights from the own component, the cost of the mixture is the average of the costs of its components. Nearly all
-# of it comes from the second, which seldom draws projects that are late along the main path. With the balance heuristic
-# the mixture is better than each of its components.
+# With weights from the own component, the cost of the mixture is the average of the costs of its components. Nearly
+# all of it comes from the second, which seldom draws projects that are late along the main path. With the balance
+# heuristic the mixture is better than each of its components.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ Do not simulate what you can integrate (8 minutes)
@@ -598,10 +614,11 @@ conditional = conditional_monte_carlo(plan, deadline=70, n=100_000, seed=0, prop
 conditional.against(exact)
 
 # %% [markdown]
-# Its variance, by the method of exercise 4. (The function to be averaged is now the probability given the other eight,
-# and those two no longer have a weight.)
+# Its variance, by the method of exercise 4. (The function to be averaged is now the probability given the other
+# eight, and those two no longer have a weight.)
 
 # %%
+late_draws = late_projects(plan, deadline=70, n=200_000, seed=0)
 rest = late_draws.copy()
 rest[:, [0, 9]] = 0.0
 remaining = np.maximum(70 - plan.completion_times(rest), 0.0)
@@ -620,11 +637,11 @@ print(f"relative variance {Estimate.from_values(w * chance / exact - 1).rounded}
 # What `late_projects` does, and why it is not a method.
 
 # %% [markdown]
-# The best proposal of all is $f p / \mu$, the law of projects given that they are late. For this plan one can draw from
-# it: walk through the Markov chain of notebook 1, with the probabilities changed so that the project is still
-# unfinished on day 70. That is `late_projects`. Then every weight equals $\mu$, and a single draw is enough. But one has
-# to know $\mu$ beforehand. So it is an aim rather than a method: good proposals come close to it. In the second half
-# of the course a neural network, the encoder, is trained to do that.
+# The best proposal of all is $f p / \mu$, the law of projects given that they are late. For this plan one can draw
+# from it: walk through the Markov chain of notebook 1, with the probabilities changed so that the project is still
+# unfinished on day 70. That is `late_projects`. Then every weight equals $\mu$, and a single draw is enough. But one
+# has to know $\mu$ beforehand. So it is an aim rather than a method: good proposals come close to it. In the second
+# half of the course a neural network, the encoder, is trained to do that.
 
 # %%
 gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
@@ -640,7 +657,7 @@ gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
 
 # %%
 def random_plan(n_tasks, seed):
-    """Each task waits for two of the twelve before it; means between 1 and 6 days."""
+    """Each task but the first five waits for two of the twelve before it; means between 1 and 6 days."""
     rng = np.random.default_rng(seed)
     means, predecessors = {}, {}
     for j in range(n_tasks):
@@ -659,7 +676,8 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# Deadline: day 400. Three proposals, one of them plain Monte Carlo. Read the diagnostics, and decide whom you believe.
+# Deadline: day 400. Three proposals, one of them plain Monte Carlo. Read the diagnostics, and decide whom you
+# believe.
 
 # %%
 deadline = 400
@@ -676,8 +694,8 @@ for name, estimate in opinions.items():
 
 # %% [markdown]
 # Counting has a large error, but its interval can be trusted. With every task scaled, half of the sum comes from one
-# draw, and the diagnostics say so. Cross-entropy has a k-hat just above 0.5 and no caution. Section 2.4 taught us that
-# this proves little. What else can be done without an exact answer?
+# draw, and the diagnostics say so. Cross-entropy has a k-hat just above 0.5 and no caution. Section 2.4 taught us
+# that this proves little. What else can be done without an exact answer?
 #
 # 1. **Compare with plain Monte Carlo where both work.** By day 330 enough projects are late.
 # 2. **Repeat with another proposal**: another seed for the adaptation, and a defensive mixture.
@@ -705,17 +723,17 @@ estimates_with_intervals(
 
 # %% [markdown]
 # Counting confirms the method at day 330, and at day 400 two adaptations agree within their errors: about
-# $6.3 \times 10^{-5}$. But both are products of exponentials, fitted in the same way. What one of them misses, the other
-# may miss too. Only counting is independent of that: `monte_carlo(large, 400, n=60_000_000)` takes some minutes
+# $6.3 \times 10^{-5}$. But both are products of exponentials, fitted in the same way. What one of them misses, the
+# other may miss too. Only counting is independent of that: `monte_carlo(large, 400, n=60_000_000)` takes some minutes
 # and gives $(6.32 \pm 0.10) \times 10^{-5}$.
 #
 # ### Exercise 6: your own plan
 #
-# Bring a plan of your own: a CSV file with columns `task,predecessors,mean_days` (predecessors separated by `;`), read
-# by `Project.from_csv("my_plan.csv")`, or two dictionaries as in `random_plan`. Choose a deadline that it misses with
-# probability below 1 %. Estimate that probability by a proposal, with a standard error below 5 % of it and no caution.
-# Set all three names. (The worked version plans a house. If `cross_entropy` does not get there because many paths are
-# equally long, use a mixture with a component for each path.)
+# Bring a plan of your own: a CSV file with columns `task,predecessors,mean_days` (predecessors separated by `;`),
+# read by `Project.from_csv("my_plan.csv")`, or two dictionaries as in `random_plan`. Choose a deadline that it misses
+# with probability below 1 %. Estimate that probability by a proposal, with a standard error below 5 % of it and no
+# caution. Set all three names. (The worked version plans a house. If `cross_entropy` does not get there because many
+# paths are equally long, use a mixture with a component for each path.)
 
 # %% tags=["exercise"]
 my_plan = None
@@ -803,12 +821,12 @@ figures.seconds_to_one_percent(seconds, "What a good proposal is worth")
 importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against(exact)
 
 # %% [markdown]
-# - Draw from $q$ and weight by $p/q$: the average is right for any $q$ that is positive where $f p$ is. Its *variance*
-#   depends on $q$, and can be infinite when $q$ is too narrow.
-# - ESS, largest share and k-hat show how unequal the weights of *the draws you have* are. They cannot show what you did
-#   not draw. An exact second moment, another kind of proposal, or a problem with a known answer can.
-# - A proposal should visit every way in which the event can happen. Mixtures with balance-heuristic weights do that, and
-#   a share of the original distribution keeps all weights bounded.
+# - Draw from $q$ and weight by $p/q$: the average is right for any $q$ that is positive where $f p$ is. Its
+#   *variance* depends on $q$, and can be infinite when $q$ is too narrow.
+# - ESS, largest share and k-hat show how unequal the weights of *the draws you have* are. They cannot show what you
+#   did not draw. An exact second moment, another kind of proposal, or a problem with a known answer can.
+# - A proposal should visit every way in which the event can happen. Mixtures with balance-heuristic weights do that,
+#   and a share of the original distribution keeps all weights bounded.
 #
 # ### The same idea, the other half of the course
 #
@@ -827,22 +845,22 @@ importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against
 # the tens of thousands for the weights. What do you say?</summary>
 #
 # Half the mean is where $\mathbb{E}_q[w^2] = c^2/(2c-1)$ becomes infinite. Any sample has a finite ESS. It will drop
-# with the next heavy draw, and k-hat should be about 0.5. That ESS also does not know $f$: she has made late projects
-# rarer, so look at the ESS of the contributions.
+# with the next heavy draw, and k-hat should be about 0.5, the border of infinite variance. That ESS also does not
+# know $f$: she has made late projects rarer, so look at the ESS of the contributions.
 # </details>
 #
 # <details><summary><b>2.</b> Why is scaling every task by 4 worse than scaling by 2, though it makes more
 # projects late?</summary>
 #
-# Weights multiply over tasks. For factor 4 the weights alone have second moment $(16/7)^{10} \approx 3900$, for factor 2
-# it is $(4/3)^{10} \approx 18$. Beyond a point, more hits do not make up for more unequal weights.
+# Weights multiply over tasks. For factor 4 the weights alone have second moment $(16/7)^{10} \approx 3900$, for
+# factor 2 it is $(4/3)^{10} \approx 18$. Beyond a point, more hits do not make up for more unequal weights.
 # </details>
 #
 # <details><summary><b>3.</b> In section 2.4 most intervals were right. Name a decision that would still go wrong.</summary>
 #
-# A comparison of two proposals by the variances that they report: in the table above "critical path x 4" reports 35 and
-# has 185. A budget: it promised 1 % from too few draws. And any decision that hangs on a single run, if that run is the
-# one in five hundred.
+# A comparison of two proposals by the variances that they report: in the table above "critical path x 4" reports 35
+# and has 185. A budget: it promised 1 % from too few draws. And any decision that hangs on a single run, if that run
+# is the one in five hundred.
 # </details>
 #
 # ### Where to read on

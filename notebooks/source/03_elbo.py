@@ -15,8 +15,8 @@
 #
 # How probable is an image under a model? To answer, one has to average over everything that the image might show, and
 # nearly all of it does not fit the image. The part that fits is a rare event, as in notebooks 1 and 2, and the method
-# is the same: weights and a good proposal. This time a neural network learns the proposal. A model with such a network
-# is called a **variational autoencoder** (VAE).
+# is the same: weights and a good proposal. This time a neural network learns the proposal. A model with such a
+# network is called a **variational autoencoder** (VAE).
 #
 # **You will be able to**
 # - write $\log p(x)$ as an expectation, bound it from below, and say exactly how far below;
@@ -27,23 +27,35 @@
 #
 # | section | minutes |
 # | --- | --- |
-# | 3.1 A latent variable model: exercise 1 | 17 |
-# | 3.2 A bound that can be learned from: exercise 2 | 14 |
-# | 3.3 The networks: exercise 3 | 10 |
-# | 3.4 Gradients through a random draw | 12 |
+# | 3.1 A latent variable model: exercise 1 | 18 |
+# | 3.2 A bound that can be learned from: exercise 2 | 15 |
+# | 3.3 The networks | 6 |
+# | 3.4 Gradients through a random draw | 14 |
 # | 3.5 Train one: exercise 5 | 14 |
 # | 3.7 What has it learned? | 4 |
 # | 3.8 Summary | 4 |
 # | **core** | **75** |
 # | ☆ What a wrong q costs, by simulation | 6 |
+# | ☆ What is the shape now? Exercise 3 | 6 |
 # | ☆ Why a softplus, and why logits? | 6 |
 # | ☆ A duration that can be differentiated: exercise 4 | 7 |
 # | ☆ 3.6 How many samples? Exercises 6 and 7 | 26 |
+# | ☆ How far below log p(x)? | 5 |
 # | ☆ The latent plane | 9 |
 #
-# Parts marked ☆ go further, and JupyterLab shows them folded. The three questions at the end take another ten minutes.
+# Parts marked ☆ go further, and JupyterLab shows them folded. Exercises are numbered through the core and the ☆
+# parts. The three questions at the end take another ten minutes.
 #
 # **You need** notebooks 1 and 2, integrals, and a little PyTorch. No GPU, no network.
+#
+# <details><summary><b>PyTorch for those who know NumPy</b></summary>
+#
+# A <em>tensor</em> is an array: `t.mean(0)`, `t[:, None]` and `@` work as in NumPy (`dim` is `axis`). If a tensor has
+# `requires_grad`, everything computed from it remembers how. `y.backward()` on a single number `y` then writes the
+# derivatives of `y` into `t.grad`. `.detach()` forgets the history, and `with torch.no_grad():` does not record it. A
+# <em>module</em> is a function with parameters; an <em>optimizer</em> changes them along their gradients. An
+# <em>epoch</em> is one pass through the training images, in <em>batches</em> of some of them.
+# </details>
 
 # %%
 import copy
@@ -71,18 +83,19 @@ def seeded(seed):
 # %% [markdown]
 # ## 3.1 A latent variable model
 #
-# The model makes an image $x$ in two steps. First it draws a **code** $z$, a few numbers, from the **prior** $p(z)$, a
-# standard normal distribution. One number may stand for how slanted a digit is, another for how bold. Then it draws the
-# pixels from $p(x \mid z)$, which is called the **decoder**. We see the image and not the code: the code is *latent*, which means hidden. The probability
-# of an image, also called its **evidence**, is an average over all codes:
+# The model makes an image $x$ in two steps. First it draws a **code** $z$, a few numbers, from the **prior** $p(z)$,
+# a standard normal distribution. One number may stand for how slanted a digit is, another for how bold. Then it draws
+# the pixels from $p(x \mid z)$, which is called the **decoder**. We see the image and not the code: the code is
+# *latent*, which means hidden. The probability of an image, also called its **evidence**, is an average over all
+# codes:
 #
 # $$ p(x) = \int p(x \mid z)\, p(z)\, dz = \mathbb{E}_{p(z)}\big[p(x \mid z)\big] . $$
 #
 # An expectation, as in notebook 1. There the durations were drawn from the plan; here codes are drawn from the prior.
 #
-# We begin where the answer is known. In `LinearGaussianVAE` an "image" has four numbers,
-# $x = Wz + b + \text{noise}$, and the code has two. Then $x$ is Gaussian, and its density $p(x)$ has a formula. Beside
-# it we print the average of $p(x \mid z)$ over 10,000 codes, as the same kind of `Estimate` that counted late projects:
+# We begin where the answer is known. In `LinearGaussianVAE` an "image" has four numbers, $x = Wz + b + \text{noise}$,
+# and the code has two. Then $x$ is Gaussian, and its density $p(x)$ has a formula. Beside it we print the average of
+# $p(x \mid z)$ over 10,000 codes, as the same kind of `Estimate` that counted late projects:
 
 # %%
 model = LinearGaussianVAE.random(data_dim=4, latent_dim=2, seed=0)
@@ -98,14 +111,15 @@ Estimate.from_log_weights(log_p[:, 0])
 # The estimate is right within its error, and yet 10,000 draws are worth only 2,000. (k-hat is negative because these
 # weights are bounded.) With more numbers in $z$ it gets worse, as we shall see.
 #
-# As in notebook 2, a better proposal helps. The model comes with an **encoder** $q(z \mid x)$, which looks at the image
-# and proposes codes for it. A draw from $q$ has the weight
+# As in notebook 2, a better proposal helps. The model comes with an **encoder** $q(z \mid x)$, which looks at the
+# image and proposes codes for it. A draw from $q$ has the weight
 #
 # $$ w = \frac{p(x, z)}{q(z \mid x)} = \frac{p(x \mid z)\, p(z)}{q(z \mid x)} . $$
 #
-# (With the prior itself as proposal, $q = p(z)$, it is $w = p(x \mid z)$.) The function `model.log_weights(x, k)` draws
-# `k` codes for each image and returns their log-weights, `[k, batch]`. All models of the course have it. Now compare
-# both proposals, for 20 images in each dimension. The encoder here is the best possible one, made 20 % too wide.
+# (With the prior itself as proposal, $q = p(z)$, it is $w = p(x \mid z)$.) The function `model.log_weights(x, k)`
+# draws `k` codes for each image and returns their log-weights, `[k, batch]`. All models of the course have it. Now
+# compare both proposals, for 20 images in each dimension. (The encoder here is the best possible one, which we meet
+# below, made 20 % too wide.)
 
 # %%
 dims = [1, 2, 4, 8, 16, 32]
@@ -137,8 +151,8 @@ figures.against_dimension(
 
 # %% [markdown]
 # With 32 numbers in $z$ the prior's estimates are too low by tens of nats (80 nats are a factor of $e^{80}$): none of
-# its 10,000 codes fits the image. The encoder's estimates stay close. Being 20 % too wide multiplies its second moment by
-# 1.05 for each dimension. With 32 that is $1.05^{32} \approx 4.8$, so about one draw in five is left.
+# its 10,000 codes fits the image. The encoder's estimates stay close. Being 20 % too wide multiplies its second
+# moment by 1.05 for each dimension. With 32 that is $1.05^{32} \approx 4.8$, so about one draw in five is left.
 #
 # Which proposal is perfect? By notebook 2, the one proportional to $p(x \mid z)\,p(z)$. That is the **posterior**
 #
@@ -177,8 +191,8 @@ check.log_weights(log_weights)
 # ## 3.2 A bound that can be learned from
 #
 # We want a model under which the images that we have are probable. So we choose its parameters $\theta$ to make
-# $\log p_\theta(x)$ large. An average of weights estimates $p(x)$ without bias, but what we want is the *logarithm*. By
-# **Jensen's inequality** (as in notebook 1, but the logarithm is concave, so the sign is the other way round)
+# $\log p_\theta(x)$ large. An average of weights estimates $p(x)$ without bias, but what we want is the *logarithm*.
+# By **Jensen's inequality** (as in notebook 1, but the logarithm is concave, so the sign is the other way round)
 #
 # $$ \log p(x) = \log \mathbb{E}_q[w] \;\ge\; \mathbb{E}_q[\log w] = \text{ELBO}, $$
 #
@@ -192,19 +206,19 @@ figures.jensen((0.3, 3.0))
 # (2017; "the practical" below), derives the same bound, and gives as the reason that the logarithm is convex. What
 # would follow if it were?</summary>
 #
-# An <em>upper</em> bound. For a convex function, which bends up, the mean of the values lies above the value of the mean:
-# E[max] ≥ max E in notebook 1. The logarithm is <em>concave</em>, so the mean of the logs lies below, and that is why
-# a high ELBO guarantees a high log p(x).
+# An <em>upper</em> bound. For a convex function, which bends up, the mean of the values lies above the value of the
+# mean: E[max] ≥ max E in notebook 1. The logarithm is <em>concave</em>, so the mean of the logs lies below, and that
+# is why a high ELBO guarantees a high log p(x).
 # </details>
 #
-# How far below? Since $p(x, z) = p(x)\, p(z \mid x)$, a log-weight is $\log p(x) - \log \frac{q(z|x)}{p(z|x)}$. Take its
-# mean:
+# How far below? Since $p(x, z) = p(x)\, p(z \mid x)$, a log-weight is $\log p(x) - \log \frac{q(z|x)}{p(z|x)}$. Take
+# its mean:
 #
 # $$ \text{ELBO} = \log p(x) - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z \mid x)\big), $$
 #
 # with the Kullback-Leibler divergence of notebook 2, $\mathrm{KL}(q \| p) = \mathbb{E}_q[\log q - \log p]$. It is an
-# average over its first argument, and never negative. There the first argument was the target (the late projects), and
-# the proposal came second. Here the proposal $q$ comes first. Notebook 5 will show what that changes.
+# average over its first argument, and never negative. There the first argument was the target (the late projects),
+# and the proposal came second. Here the proposal $q$ comes first. Notebook 5 will show what that changes.
 #
 # So $\log p(x)$ is at least as high as the ELBO. Training the encoder alone leaves $\log p(x)$ as it is, so there a
 # higher mean ELBO is exactly a smaller mean gap. Training the decoder changes both: a rise of the ELBO may come from
@@ -264,8 +278,8 @@ for shift, factor in [(1.0, 1.0), (0.0, 2.0), (0.0, 0.5)]:
 #
 # $$ \text{ELBO} = \mathbb{E}_q\big[\log p(x \mid z)\big] - \mathrm{KL}\big(q(z \mid x) \,\|\, p(z)\big) . $$
 #
-# The first term is large if the codes drawn by the encoder fit the image. The second is small if the encoder stays close
-# to the prior. There are two divergences, then. $\mathrm{KL}(q \,\|\, \text{prior})$ is a part of the bound.
+# The first term is large if the codes drawn by the encoder fit the image. The second is small if the encoder stays
+# close to the prior. There are two divergences, then. $\mathrm{KL}(q \,\|\, \text{prior})$ is a part of the bound.
 # $\mathrm{KL}(q \,\|\, \text{posterior})$ is the gap between the bound and $\log p(x)$.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -287,17 +301,17 @@ titles = ("Shift q: the ELBO falls", "Make q wider or narrower: it falls too")
 figures.bound_as_q_moves(panels, exact[0].item(), titles)
 
 # %% [markdown]
-# The same 2,000 log-weights give both kinds of points. Their *mean* estimates the ELBO, which falls whenever $q$ is not
-# the posterior. The *log of the mean weight* is importance sampling and estimates $\log p(x)$ for every $q$. (The
-# library calls it `iwae_bound`; notebook 4 says why.) With a bad $q$ its error is larger, and it is a little too low on
-# average. The bars are two standard errors. At the edges they are too short: at shift 2 few draws make up the sum, and
-# below 0.71 times the posterior's width the weights have infinite variance, as below $c = 1/2$ in notebook 2.
+# The same 2,000 log-weights give both kinds of points. Their *mean* estimates the ELBO, which falls whenever $q$ is
+# not the posterior. The *log of the mean weight* is importance sampling and estimates $\log p(x)$ for every $q$. (The
+# library calls it `iwae_bound`; notebook 4 says why.) With a bad $q$ its error is larger, and it is a little too low
+# on average. The bars are two standard errors. At the edges they are too short: at shift 2 few draws make up the sum,
+# and below 0.71 times the posterior's width the weights have infinite variance, as below $c = 1/2$ in notebook 2.
 
 # %% [markdown]
 # ## 3.3 The networks
 #
-# Now images: handwritten digits of 8 x 8 pixels. Here a pixel is either on or off, and the decoder gives the probability
-# that it is on. (Section 3.5 says how grey pixels become on or off.)
+# Now images: handwritten digits of 8 x 8 pixels. Here a pixel is either on or off, and the decoder gives the
+# probability that it is on. (Section 3.5 says how grey pixels become on or off.)
 
 # %%
 digits = datasets.load("digits")
@@ -309,8 +323,8 @@ vae
 # <details><summary><b>Question.</b> Theory has parameters $\theta$, of the model, and $\phi$, of the encoder. Where are they
 # in this print-out?</summary>
 #
-# $\theta$ are the weights and biases of `decoder`, 17,464 numbers; $\phi$ those of `encoder`, 18,216. The prior $N(0, I)$ has
-# none.
+# $\theta$ are the weights and biases of `decoder`, 17,464 numbers; $\phi$ those of `encoder`, 18,216. The prior
+# $N(0, I)$ has none.
 # </details>
 #
 # The encoder's proposal is a normal distribution with independent dimensions,
@@ -322,8 +336,8 @@ vae
 #
 # $$ \big(\mu,\, r\big) = W_3 \tanh\!\big(W_2 \tanh(W_1 x + b_1) + b_2\big) + b_3, \qquad \sigma = \text{softplus}(r) + 10^{-6}, $$
 #
-# where $\text{softplus}(r) = \log(1 + e^r)$ makes a positive number of any. The decoder, with weights of its own, turns 8
-# numbers into 64 logits:
+# where $\text{softplus}(r) = \log(1 + e^r)$ makes a positive number of any. The decoder, with weights of its own,
+# turns 8 numbers into 64 logits:
 #
 # $$ \ell = V_3 \tanh\!\big(V_2 \tanh(V_1 z + c_1) + c_2\big) + c_3 . $$
 
@@ -333,14 +347,21 @@ figures.draw_networks(vae, batch_size=32)
 # %% [markdown]
 # <details><summary><b>Question.</b> What would three layers be without the two tanh?</summary>
 #
-# One layer: $W_3(W_2(W_1x + b_1) + b_2) + b_3 = (W_3W_2W_1)\,x + \text{a constant}$. The decoder would be the $Wz + b$ of
-# our linear model, with bits in the place of real numbers.
+# One layer: $W_3(W_2(W_1x + b_1) + b_2) + b_3 = (W_3W_2W_1)\,x + \text{a constant}$. The decoder would be the
+# $Wz + b$ of our linear model, with bits in the place of real numbers.
 # </details>
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ What is the shape now? (6 minutes)
 #
-# ### Exercise 3: what is the shape now?
+# Each array from the image to the logits (exercise 3).
+
+# %% [markdown]
+# #### Exercise 3: from image to logits
 #
-# Another VAE, for a batch of 20 images of MNIST, a larger set of digits with 28 x 28 pixels: `VAE(data_dim=784, hidden=(200, 150), latent_dim=50)`.
-# Write each shape as a tuple, such as `(20, 1, 28, 28)` for the images. `z` are 5 draws for each image.
+# Another VAE, for a batch of 20 images of MNIST, a larger set of digits with 28 x 28 pixels:
+# `VAE(data_dim=784, hidden=(200, 150), latent_dim=50)`. Write each shape as a tuple, such as `(20, 1, 28, 28)` for
+# the images. `z` are 5 draws for each image.
 
 # %% tags=["exercise"]
 flattened = None  # what enters the encoder
@@ -406,27 +427,32 @@ for name, value in {"probability": by_probability, "logit": by_logit}.items():
 # %% [markdown]
 # ## 3.4 Gradients through a random draw
 #
-# To train the encoder we need $\nabla_\phi \, \mathbb{E}_{q_\phi(z)}[f(z)]$, where $f$ is the log-weight. Its parameters
-# $\phi$ are in the *distribution* that we draw from, and autograd cannot differentiate "a random draw". There are two
-# ways.
+# To train the encoder we need $\nabla_\phi \, \mathbb{E}_{q_\phi(z)}[f(z)]$, where $f$ is the log-weight. Its
+# parameters $\phi$ are in the *distribution* that we draw from, and autograd, PyTorch's automatic differentiation,
+# cannot differentiate "a random draw". There are two ways.
 #
-# **Score function** (also called REINFORCE). Differentiate the density. We write $\nabla_\phi$ for the derivatives with
-# respect to all numbers in $\phi$. By the chain rule $\nabla \log q = \nabla q / q$, so $\nabla q = q\, \nabla \log q$ and
+# **Score function** (also called REINFORCE). Differentiate the density. We write $\nabla_\phi$ for the derivatives
+# with respect to all numbers in $\phi$. By the chain rule $\nabla \log q = \nabla q / q$, so
+# $\nabla q = q\, \nabla \log q$ and
 #
 # $$ \nabla_\phi \int q_\phi(z) f(z)\, dz = \int q_\phi\, \nabla_\phi \log q_\phi\; f\, dz = \mathbb{E}_q\big[f(z)\, \nabla_\phi \log q_\phi(z)\big] . $$
 #
 # It needs only the values of $f$. (Our $f$ contains $-\log q_\phi$ as well. Its own gradient adds
-# $-\mathbb{E}_q[\nabla_\phi \log q_\phi] = -\nabla_\phi \int q_\phi\, dz = 0$, because every density integrates to 1.)
+# $-\mathbb{E}_q[\nabla_\phi \log q_\phi] = -\nabla_\phi \int q_\phi\, dz = 0$, because every density integrates to
+# 1.)
 #
-# **Reparameterization** (also called pathwise). Draw noise $\varepsilon \sim N(0, I)$, which does not depend on $\phi$,
-# and set $z = \mu + \sigma\varepsilon$. Now $z$ is a differentiable function of $\mu$ and $\sigma$, and
+# **Reparameterization** (also called pathwise). Draw noise $\varepsilon \sim N(0, I)$, which does not depend on
+# $\phi$, and set $z = \mu + \sigma\varepsilon$. Now $z$ is a differentiable function of $\mu$ and $\sigma$, and
 #
 # $$ \nabla_\phi \, \mathbb{E}_\varepsilon\big[f(\mu + \sigma\varepsilon)\big] = \mathbb{E}_\varepsilon\big[\nabla_\phi f(\mu + \sigma\varepsilon)\big] . $$
 #
-# (The derivative may go inside, because the noise does not depend on $\phi$.)
+# (The derivative may go inside, because the noise does not depend on $\phi$.) An example in one dimension, with
+# $f(z) = z^2$ and $\sigma = 1$: the derivative in $\mu$ of $(\mu + \varepsilon)^2$ is $2(\mu + \varepsilon)$, and its
+# mean is $2\mu$. The score function's is $(\mu + \varepsilon)^2\, \varepsilon$, with the same mean and much more
+# spread.
 #
 # Both estimators of the gradient are unbiased. Are they equally good? On the linear model with a shifted encoder the
-# exact gradient is known, from `exact_elbo`. Here are both, for one image and $k$ draws. (What `by_score` returns has
+# exact gradient is known, from `exact_elbo`. Here are both, for one image and 5 draws. (What `by_score` returns has
 # the right gradient, and its value means nothing: a *surrogate*. The r of `rsample` stands for reparameterized.)
 
 
@@ -474,11 +500,11 @@ for name, values in gradients.items():
 figures.gradient_histograms(gradients, exact_gradient)
 
 # %% [markdown]
-# All three are right on average, and they differ in their spread. The score function uses only *how good* a draw was. The
-# pathwise gradient also uses *in which direction* it gets better. A **baseline** (subtract the mean signal of the other
-# draws) removes much of the score function's noise. It leaves the mean as it is, because
-# $\mathbb{E}_q[\nabla \log q] = 0$. With the pathwise gradient most VAEs are trained with one draw for each image. (The ☆
-# section 3.6 looks at the price.)
+# All three are right on average, and they differ in their spread. The score function uses only *how good* a draw was.
+# The pathwise gradient also uses *in which direction* it gets better. A **baseline** (subtract the mean signal of the
+# other draws) removes much of the score function's noise. It leaves the mean as it is, because
+# $\mathbb{E}_q[\nabla \log q] = 0$. With the pathwise gradient most VAEs are trained with one draw for each image.
+# (The ☆ section 3.6 looks at the price.)
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ A duration that can be differentiated (7 minutes)
@@ -488,8 +514,8 @@ figures.gradient_histograms(gradients, exact_gradient)
 # %% [markdown]
 # #### Exercise 4: reparameterize the exponential
 #
-# Not only Gaussians can be reparameterized. Write a draw of *exponential* durations, as in notebook 1, through which a
-# gradient flows to their means. Your noise is uniform: `torch.rand`. (If $U$ is uniform on $(0, 1)$, then
+# Not only Gaussians can be reparameterized. Write a draw of *exponential* durations, as in notebook 1, through which
+# a gradient flows to their means. Your noise is uniform: `torch.rand`. (If $U$ is uniform on $(0, 1)$, then
 # $P(-\log U > t) = P(U < e^{-t})$. What is that, and so what is the law of $-\log U$?)
 
 
@@ -507,8 +533,8 @@ check.durations(durations)
 
 # %% [markdown]
 # <details><summary><b>Question.</b> Many programs write the bound like this. Which line estimates
-# $\mathbb{E}_q[\log p(x \mid z)]$? Which one computes $\mathrm{KL}(q(z \mid x) \,\|\, p(z))$ exactly? Where does chance
-# come in? Which lines use $\phi$ and $\theta$?
+# $\mathbb{E}_q[\log p(x \mid z)]$? Which one computes $\mathrm{KL}(q(z \mid x) \,\|\, p(z))$ exactly? Where does
+# chance come in? Which lines use $\phi$ and $\theta$?
 # <pre>
 # q = vae.posterior(x)                                   # a
 # z = q.rsample(1)                                       # b
@@ -517,8 +543,8 @@ check.durations(durations)
 # bound = log_likelihood - kl                            # e
 # </pre></summary>
 #
-# Line c estimates the expectation, and d computes the divergence. Chance comes in with b. $\phi$ enters with the encoder
-# in a, and through q in b, c and d. $\theta$ is used in c alone.
+# Line c estimates the expectation, and d computes the divergence. Chance comes in with b. $\phi$ enters with the
+# encoder in a, and through q in b, c and d. $\theta$ is used in c alone.
 # </details>
 
 # %% [markdown]
@@ -543,8 +569,9 @@ image_rows(
 )
 
 # %% [markdown]
-# With a threshold the model sees the same 1,297 images again and again, and may learn them by heart. With fresh draws it
-# hardly ever sees the same bits twice. (For *evaluation* bits are drawn once and kept, so that numbers can be compared.)
+# With a threshold the model sees the same 1,297 images again and again, and may learn them by heart. With fresh draws
+# it hardly ever sees the same bits twice. (For *evaluation* bits are drawn once and kept, so that numbers can be
+# compared.)
 #
 # ### Exercise 5: mend the training step
 #
@@ -561,8 +588,9 @@ image_rows(
 #     return bound
 # ```
 #
-# Optimizers *minimize*. `backward()` *adds* to the gradients that are already there. A tensor keeps the whole
-# computation that it came from. Write the step as it should be, returning the bound as a number.
+# `backward()` computes gradients and *adds* them to those that are already there; `optimizer.zero_grad()` clears
+# them. `optimizer.step()` changes the parameters so as to *minimize* what was differentiated. A tensor keeps the
+# whole computation that it came from; `.item()` makes a number of it. Write the step as it should be.
 
 
 # %% tags=["exercise"]
@@ -636,9 +664,8 @@ figures.snapshots(prior_images, reconstructed, test[:9], titles)
 
 # %% [markdown]
 # The pictures show each pixel's *probability*, grey where the model is unsure. At first the encoder gives every image
-# about the same code, and for that code the decoder draws about the mean image. For other codes it has learned nothing
-# yet: some of the prior's first images have white borders. Later the codes spread out, and each reconstruction takes the
-# shape of its image.
+# about the same code, and for that code the decoder draws about the mean image. Later the codes spread out, and each
+# reconstruction takes the shape of its image.
 #
 # <details><summary><b>Question.</b> The practical prints its speed, images per second, in this way. What does it measure?
 # <pre>
@@ -650,14 +677,15 @@ figures.snapshots(prior_images, reconstructed, test[:9], titles)
 #         print(bound, 1000 * batch_size / (time.time() - start))
 # </pre></summary>
 #
-# One <em>evaluation</em> of the bound, divided into the images of a thousand training steps. The clock starts after each
-# step, just before it is read, so training itself is never timed.
+# One <em>evaluation</em> of the bound, divided into the images of a thousand training steps. The clock starts after
+# each step, just before it is read, so training itself is never timed.
 # </details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ## ☆ 3.6 How many samples? (26 minutes)
 #
-# Several draws of $z$ for each image: shapes (exercise 6), the noise of the gradient (exercise 7), and what they are worth.
+# Several draws of $z$ for each image: shapes (exercise 6), the noise of the gradient (exercise 7), and what they are
+# worth.
 
 # %% [markdown]
 # For $L$ draws of $z$ for each image, nothing above has to change. Only the noise has a leading axis, and everything
@@ -671,10 +699,10 @@ figures.draw_broadcasting(n_samples=25, batch=100, dim=8)
 #
 # ### Exercise 6: the mean of the log-likelihoods
 #
-# The first term of the bound is the *mean of the log-likelihoods* of $L$ decoded images. It is tempting to average the
-# decoded images first and take the *log-likelihood of the mean*. Write the right one. From a logit, $\log p$ of a pixel
-# is $x\,\ell - \text{softplus}(\ell)$. (With $x = 1$ that is $\log \frac{1}{1 + e^{-\ell}}$, and with $x = 0$ it is
-# $\log \frac{1}{1 + e^{\ell}}$. A ☆ part of 3.3 says why one does not compute it from the probabilities.)
+# The first term of the bound is the *mean of the log-likelihoods* of $L$ decoded images. It is tempting to average
+# the decoded images first and take the *log-likelihood of the mean*. Write the right one. From a logit, $\log p$ of a
+# pixel is $x\,\ell - \text{softplus}(\ell)$. (With $x = 1$ that is $\log \frac{1}{1 + e^{-\ell}}$, and with $x = 0$
+# it is $\log \frac{1}{1 + e^{\ell}}$. A ☆ part of 3.3 says why one does not compute it from the probabilities.)
 
 
 # %% tags=["exercise"]
@@ -690,8 +718,8 @@ def expected_log_likelihood(x, logits):
 check.expected_log_likelihood(expected_log_likelihood)
 
 # %% [markdown]
-# By Jensen's inequality the log-likelihood of the mean image is larger, for every image. But the mean image belongs to
-# no code, and a "bound" made with it lies above $\log p(x)$ for nearly every image. So it is no bound.
+# By Jensen's inequality the log-likelihood of the mean image is larger, for every image. But the mean image belongs
+# to no code, and a "bound" made with it lies above $\log p(x)$ for nearly every image. So it is no bound.
 
 # %%
 with torch.no_grad():
@@ -712,8 +740,8 @@ print(f"by {difference.mean():.1f} nats on average")
 #
 # ### Exercise 7: variance of the gradient
 #
-# Images in a batch are independent, and so is the noise of every draw. What is the variance of the mean gradient of $M$
-# images with $L$ draws each?
+# Images in a batch are independent, and so is the noise of every draw. What is the variance of the mean gradient of
+# $M$ images with $L$ draws each?
 
 
 # %% tags=["exercise"]
@@ -728,9 +756,9 @@ def gradient_variance(v_images, v_noise, batch_size, n_samples):
 check.gradient_variance(gradient_variance)
 
 # %% [markdown]
-# To measure both parts, take the gradient twice for each of 400 images, with other noise. The two share the image and not
-# the noise: half their mean squared difference is $V_\varepsilon$, and their covariance is $V_x$. (Squares are summed over
-# all 35,680 parameters; an image's bits count as part of the image.)
+# To measure both parts, take the gradient twice for each of 400 images, with other noise. The two share the image and
+# not the noise: half their mean squared difference is $V_\varepsilon$, and their covariance is $V_x$. (Squares are
+# summed over all 35,680 parameters; an image's bits count as part of the image.)
 
 
 # %%
@@ -780,10 +808,10 @@ titles = (
 figures.gradient_variance(parts, sizes, measured, titles)
 
 # %% [markdown]
-# The batch size divides *both* parts: at $M = 100$ the noise is the same share of the variance as at $M = 1$. Here it is
-# the larger share, and ten samples in the place of one bring the variance down to about a third, at any batch size. One
-# sample is enough at $M = 100$ because the whole variance is small by then. And for the same number of decoded images,
-# $M \cdot L$, more images are better than more samples:
+# The batch size divides *both* parts: at $M = 100$ the noise is the same share of the variance as at $M = 1$. Here it
+# is the larger share, and ten samples in the place of one bring the variance down to about a third, at any batch
+# size. One sample is enough at $M = 100$ because the whole variance is small by then. And for the same number of
+# decoded images, $M \cdot L$, more images are better than more samples:
 # $(V_x + V_\varepsilon)/100 < (V_x + V_\varepsilon/10)/10$.
 #
 # What does it mean for training? Four times 400 steps from the same start:
@@ -806,9 +834,9 @@ for batch_size in (10, 100):
 figures.learning_curves(steps, curves, "Ten samples help; ten times the batch helps more")
 
 # %% [markdown]
-# At batch 10, ten samples of each image help a lot, and at batch 100 still by some tenths of a nat. But they also take
-# ten times the work of one. With the same number of decoded images, batch 100 with $L = 1$ ends higher than batch 10 with
-# $L = 10$. How much depends on the model, the likelihood, and how far the training is.
+# At batch 10, ten samples of each image help a lot, and at batch 100 still by some tenths of a nat. But they also
+# take ten times the work of one. With the same number of decoded images, batch 100 with $L = 1$ ends higher than
+# batch 10 with $L = 10$. How much depends on the model, the likelihood, and how far the training is.
 
 # %% [markdown]
 # ## 3.7 What has it learned?
@@ -847,14 +875,18 @@ figures.kl_by_dimension(
 )
 
 # %% [markdown]
-# Dimensions near zero say almost nothing: there $q$ is nearly the prior, whatever the image. That is called **posterior collapse**,
-# here in a mild form. To stay at the prior costs nothing. To use a dimension costs KL at once, and helps only when the
-# decoder has learned to read it.
+# Dimensions near zero say almost nothing: there $q$ is nearly the prior, whatever the image. That is called
+# **posterior collapse**, here in a mild form. To stay at the prior costs nothing. To use a dimension costs KL at
+# once, and helps only when the decoder has learned to read it.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ How far below log p(x)? (5 minutes)
 #
-# ### How far below log p(x)?
-#
-# The trained encoder is a proposal. So importance sampling estimates $\log p(x)$ itself (with errors and k-hats, as in
-# notebook 2), and the gap $\mathrm{KL}(q \,\|\, \text{posterior})$ of each image:
+# The gap of each test image, by importance sampling from the encoder.
+
+# %% [markdown]
+# The trained encoder is a proposal. So importance sampling estimates $\log p(x)$ itself (with errors and k-hats, as
+# in notebook 2), and the gap $\mathrm{KL}(q \,\|\, \text{posterior})$ of each image:
 
 # %%
 evidence = log_likelihood(vae, test, n_samples=500)
@@ -899,12 +931,12 @@ title = "Some classes have regions of their own; others overlap"
 figures.latent_plane(codes, digits.test_labels, tiles, reach=2.9, title=title)
 
 # %% [markdown]
-# The model does not know the classes. Some have regions of their own, because similar images need similar codes. Others,
-# such as 5, 8 and 9, share theirs.
+# The model does not know the classes. Some have regions of their own, because similar images need similar codes.
+# Others, such as 5, 8 and 9, share theirs.
 #
 # Does the prior draw where the data are? The prior draws codes from $p(z)$. The codes of the images have the density
-# $\frac1N \sum_i q(z \mid x_i)$, the **aggregate posterior**. If the two were the same, every draw from the prior would
-# come where the decoder has been trained. In the plane both densities can be computed:
+# $\frac1N \sum_i q(z \mid x_i)$, the **aggregate posterior**. If the two were the same, every draw from the prior
+# would come where the decoder has been trained. In the plane both densities can be computed:
 
 # %%
 line = torch.linspace(-3, 3, 61)
@@ -926,21 +958,22 @@ figures.covering(
 # <details><summary><b>Question.</b> Does p(z), through the decoder, capture the "data manifold"? What would make prior
 # samples better? Should a Gaussian describe it at all?</summary>
 #
-# In this plane nearly: in most places there are between half and twice as many images as the prior expects, with exceptions at
-# the rim and in a hole or two. But to fill the round Gaussian without holes, classes were pushed together until their codes
-# overlap, and there the decoder can only blend them. Digits are separate islands; one Gaussian blob is a convenience, not a
-# description. Training longer or a deeper decoder helps little against that. What does help: more latent numbers; a prior that
-# is <em>learned</em> (a mixture, a normalizing flow, a second layer of latent variables as in notebook 4); an encoder of a
-# richer family, so that it can fit into odd places; or a density fitted to the codes after training.
+# In this plane nearly: in most places there are between half and twice as many images as the prior expects, with
+# exceptions at the rim and in a hole or two. But to fill the round Gaussian without holes, classes were pushed
+# together until their codes overlap, and there the decoder can only blend them. Digits are separate islands; one
+# Gaussian blob is a convenience, not a description. Training longer or a deeper decoder helps little against that.
+# What does help: more latent numbers; a prior that is <em>learned</em> (a mixture, a normalizing flow, a second layer
+# of latent variables as in notebook 4); an encoder of a richer family, so that it can fit into odd places; or a
+# density fitted to the codes after training.
 # </details>
 
 # %% [markdown]
 # ## 3.8 Summary
 #
 # The linear model again, its encoder shifted by one posterior standard deviation in both dimensions. Each line has an
-# estimate, for the first image or as the mean over 100, beside the exact answer. (Here the prior's error is the smaller
-# one. With only two latent numbers the prior is a good proposal, and this encoder is a bad one on purpose. Section 3.1
-# shows how soon that changes with more dimensions.)
+# estimate, for the first image or as the mean over 100, beside the exact answer. (Here the prior's error is the
+# smaller one. With only two latent numbers the prior is a good proposal, and this encoder is a bad one on purpose.
+# Section 3.1 shows how soon that changes with more dimensions.)
 
 # %%
 with torch.no_grad():
@@ -968,8 +1001,8 @@ print(f"{'gap of the ELBO':24} {gap:>19.4f}   half a nat for each dimension")
 log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 
 # %% [markdown]
-# - $p(x)$ is an average over codes. In many dimensions draws from the prior cannot estimate it. The encoder is a proposal
-#   in the sense of notebook 2.
+# - $p(x)$ is an average over codes. In many dimensions draws from the prior cannot estimate it. The encoder is a
+#   proposal in the sense of notebook 2.
 # - The mean log-weight estimates the ELBO. The log of the mean weight estimates $\log p(x)$. Between the two lies
 #   $\mathrm{KL}(q \,\|\, \text{posterior})$.
 # - With $z = \mu + \sigma\varepsilon$ a gradient flows through the draw. Here its variance is about a fortieth of the
@@ -979,10 +1012,10 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 #
 # <details><summary><b>1.</b> Is the ELBO the right measure of success?</summary>
 #
-# It is a convenient one: cheap, never above $\log p(x)$, differentiable. But the gap differs between images and between
-# models. A better model with a worse encoder can have the lower ELBO, so one should not rank models with different
-# families of $q$ by it (compare $\log p(x)$). It also prefers models whose posterior is simple, if need be because they
-# do not use $z$ at all. And even $\log p(x)$ does not say whether samples look good or codes are useful.
+# It is a convenient one: cheap, never above $\log p(x)$, differentiable. But the gap differs between images and
+# between models. A better model with a worse encoder can have the lower ELBO, so one should not rank models with
+# different families of $q$ by it (compare $\log p(x)$). It also prefers models whose posterior is simple, if need be
+# because they do not use $z$ at all. And even $\log p(x)$ does not say whether samples look good or codes are useful.
 # </details>
 #
 # <details><summary><b>2.</b> How else could one do inference, finding $p(z \mid x)$, and learning, finding $\theta$?</summary>
@@ -991,15 +1024,15 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 # encoder's guess improved by a few gradient steps for each image; many weighted draws instead of one (notebook 4).
 # <em>Learning:</em> expectation-maximization where the posterior is tractable, as in our linear model; Monte Carlo EM otherwise;
 # wake-sleep, which trains the encoder on dreams of the decoder; tighter bounds (IWAE). Or other models: flows and
-# autoregressive models have an exact likelihood, score-based (diffusion) models learn gradients of log-densities, adversarial
-# ones give up the likelihood.
+# autoregressive models have an exact likelihood, score-based (diffusion) models learn gradients of log-densities,
+# adversarial ones give up the likelihood.
 # </details>
 #
 # <details><summary><b>3.</b> A colleague computes the mean of 5,000 log-weights and reports it as $\log p(x)$. Her model
 # looks worse than yours. Is it?</summary>
 #
-# She reports the ELBO. More draws make its <em>error</em> smaller, not its gap. From the same log-weights, log-mean-exp gives the
-# answer to compare, in one line.
+# She reports the ELBO. More draws make its <em>error</em> smaller, not its gap. From the same log-weights,
+# log-mean-exp gives the answer to compare, in one line.
 # </details>
 #
 # ### Where to read on
@@ -1016,6 +1049,6 @@ log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 # - [Gouws, Bhoopchand and Paquet (2017)](https://github.com/deep-learning-indaba/practicals2017), *Variational
 #   auto-encoders*: the practical.
 # - [Louis Tiao (2017)](http://louistiao.me/posts/inference-in-variational-autoencoders-with-different-monte-carlo-sample-sizes/),
-#   *Inference in variational autoencoders with different Monte Carlo sample sizes*: the post that section 3.6 tests.
+#   *Inference in variational autoencoders with different Monte Carlo sample sizes*: a post on the question of section 3.6.
 #
 # **Next:** notebook 4, where one draw becomes many and the bound closes in on $\log p(x)$.

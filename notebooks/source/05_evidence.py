@@ -28,9 +28,9 @@
 # | section | minutes |
 # | --- | --- |
 # | this cell | 4 |
-# | 5.1 A probability for a grey image: exercise 1 | 11 |
+# | 5.1 A probability for a grey image: exercise 1 | 10 |
 # | 5.2 Nats and bits: exercise 2 | 6 |
-# | 5.3 From 5,000 weights to one number: exercise 3 | 9 |
+# | 5.3 From 5,000 weights to one number: exercise 3 | 10 |
 # | 5.4 The prior as proposal | 3 |
 # | 5.5 When to trust the encoder, and what to do: exercise 5 | 18 |
 # | 5.6 Is importance sampling itself right? Exercise 7 | 12 |
@@ -38,17 +38,19 @@
 # | 5.8 What does it look like? | 3 |
 # | 5.9 Summary | 4 |
 # | **core** | **75** |
-# | ☆ Right on paper, wrong in float32 | 4 |
+# | ☆ Mixtures, and right on paper but wrong in float32 | 6 |
 # | ☆ A softmax of all levels | 5 |
 # | ☆ How many draws would the prior need? Exercise 4 | 7 |
 # | ☆ How wrong is q, and can one widen it by hand? | 7 |
+# | ☆ See it settle | 4 |
 # | ☆ How many draws would the encoder have needed? Exercise 6 | 7 |
 # | ☆ Annealing | 12 |
 # | ☆ A spoilt model: exercise 8 | 6 |
 # | ☆ Train it on a GPU | 3 |
 #
-# Parts marked ☆ go further, and nothing after them needs them. JupyterLab shows them folded: click the arrow beside the
-# heading to open one. Exercises are numbered through the core and the ☆ parts.
+# Parts marked ☆ go further, and nothing after them needs them. JupyterLab shows them folded: click the arrow beside
+# the heading to open one. Exercises are numbered through the core and the ☆ parts. The three questions at the end
+# take another eight minutes.
 #
 # **You need** notebooks 2 to 4: weights and k-hat, the ELBO, and the bounds $L_k$. Nothing is trained here. Each
 # model comes as a **checkpoint**, a file with its trained weights. Beside it lies a **card**, a file that says how it
@@ -75,14 +77,7 @@ from course_lib.vae import (
     log_likelihood,
 )
 from course_lib.vae.distributions import DiagonalGaussian
-from course_lib.vae.proposals import (
-    adapted,
-    defensive_mixture,
-    encoder,
-    prior,
-    student_t,
-    widened,
-)
+from course_lib.vae.proposals import adapted, encoder, prior, widened
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
 torch.set_num_threads(
@@ -146,6 +141,11 @@ def logistic_probabilities(mean, scale, levels):
 # %%
 check.logistic_probabilities(logistic_probabilities)
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ Mixtures, and right on paper but wrong in float32 (6 minutes)
+#
+# Several logistics for one pixel; what float32 does to the difference of two sigmoids, and how the library avoids it.
+
 # %% [markdown]
 # One logistic has one peak. A **mixture** of several can have several. Each part has three numbers: a weight, a mean
 # and a scale. `DiscretizedLogisticMixture` is the library's version. Its means and scales are not in levels, but
@@ -165,11 +165,6 @@ examples = {
 }
 figures.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
-# ### ☆ Right on paper, wrong in float32 (4 minutes)
-#
-# What happens to the difference of two sigmoids far from the mean, and how the library avoids it.
-
 # %% [markdown]
 # Your formula subtracts two sigmoids. Far above the mean both are almost 1, and their difference loses its digits.
 # Here is one logistic with its mean at level 100 and a scale of one level:
@@ -186,8 +181,9 @@ for level in [101, 110, 114, 116, 118, 150]:
     print(f"{(-above_edge.diff()).log().item():5.2f}")
 
 # %% [markdown]
-# A log-probability of $-\infty$ becomes NaN in the gradient, and one NaN spoils the training. The library never subtracts
-# two numbers that are almost equal. With $\sigma$ the sigmoid, and $a$ and $b$ the two edges in units of the scale,
+# A log-probability of $-\infty$ becomes NaN in the gradient, and one NaN spoils the training. The library never
+# subtracts two numbers that are almost equal. With $\sigma$ the sigmoid, and $a$ and $b$ the two edges in units of
+# the scale,
 #
 # $$ \sigma(b) - \sigma(a) = \sigma(b)\;\sigma(-a)\;\big(1 - e^{a - b}\big) , $$
 #
@@ -361,8 +357,8 @@ for name, proposal in {"encoder": encoder, "prior": prior}.items():
 # %% [markdown]
 # With the prior, one draw carries the whole sum. The posterior fills only a tiny part of the prior's space, and
 # hardly any draw falls there. How many draws would it take? About $e^{\mathrm{KL}}$, with
-# $\mathrm{KL}(p(z \mid x) \,\|\, p(z))$, the divergence of the posterior from the prior: a draw from the posterior is
-# typically $e^{\mathrm{KL}}$ times as probable there as under the prior, so the prior has to be asked about so many times
+# $\mathrm{KL}(p(z \mid x) \,\|\, p(z))$, the divergence of the posterior from the prior. Where the posterior draws, its
+# density is typically $e^{\mathrm{KL}}$ times the prior's, so about one draw of the prior in $e^{\mathrm{KL}}$ comes there
 # (Chatterjee and Diaconis, [*The sample size required in importance sampling*,
 # 2018](https://arxiv.org/abs/1511.01437)). The same holds for any proposal $q$, with
 # $\mathrm{KL}(p(z \mid x) \,\|\, q)$.
@@ -433,8 +429,8 @@ figures.pareto_k_by_image(deep_evidence)
 
 # %% [markdown]
 # (The two shares cannot be compared: other images, and more draws with a higher limit.) A k-hat above its limit (0.67
-# for 1,000 draws, 0.7 for many) says that the weights have a heavy tail. Draws with the largest weights are seldom made.
-# Then the standard error cannot be trusted, and the estimate is probably too low.
+# for 1,000 draws, 0.7 for many) says that the weights have a heavy tail. The largest weights lie where $q$ seldom
+# draws, and most samples miss them. Then the standard error cannot be trusted, and the estimate is probably too low.
 #
 # ### Why q does not fit
 #
@@ -443,11 +439,11 @@ figures.pareto_k_by_image(deep_evidence)
 # - **The ELBO** makes $\mathrm{KL}(q \,\|\, p(z|x))$ small, an average over draws of $q$. A place where $q$ never
 #   draws costs nothing. So where $q$ cannot have the posterior's shape, it tends to come out **too narrow**.
 # - **The cross-entropy method** of notebook 2 made $\mathrm{KL}(\text{target} \,\|\, q)$ small, an average over the
-#   target. Every place counts as often as the target visits it, so $q$ tends to come out **wide**. That is safer, though
-#   a place that is seldom visited counts little, as we saw there.
+#   target. Every place counts as often as the target visits it, so $q$ tends to come out **wide**. That is safer,
+#   though a place that is seldom visited counts little, as we saw there.
 #
-# We take a network of notebook 4, with 50 latents and a Gaussian $q$, and again images that it draws itself. This time
-# we keep the $z$ that made each one.
+# We take a network of notebook 4, with 50 latents and a Gaussian $q$, and again images that it draws itself. This
+# time we keep the $z$ that made each one.
 
 # %%
 plain, _ = load_checkpoint("mnist-vae")
@@ -465,8 +461,8 @@ print(f"k-hat too high for {of_encoder.share_of_high_pareto_k:.0%} of 40 images"
 # The true $z$ of an image says how far out $q$ should draw. Then $q$ is made wider by that much.
 
 # %% [markdown]
-# If $q$ is right, the $z$ that made the image is distributed like a draw from it. Then $(z - \text{mean})/\text{std}$ is
-# standard normal in each latent, with a root mean square of 1.
+# If $q$ is right, the $z$ that made the image is distributed like a draw from it. Then $(z - \text{mean})/\text{std}$
+# is standard normal in each latent, with a root mean square of 1.
 
 # %%
 plain_q = plain.posterior(plain_x)
@@ -479,8 +475,9 @@ for name, latents in {"used": used, "unused": ~used}.items():
 
 # %% [markdown]
 # In the latents that the model uses, the true $z$ lies about one and a half times as far out as $q$ says: $q$ is too
-# narrow, or in the wrong place. Can one widen $q$ by hand? A proposal is a function of a model and its images. `widened(1.2)` multiplies all
-# standard deviations of $q$ by 1.2. `made_to_measure` multiplies those of the used latents by what we measured.
+# narrow, or in the wrong place. Can one widen $q$ by hand? A proposal is a function of a model and its images.
+# `widened(1.2)` multiplies all standard deviations of $q$ by 1.2. `made_to_measure` multiplies those of the used
+# latents by what we measured.
 
 
 # %%
@@ -505,13 +502,13 @@ for name, proposal in by_hand.items():
 # ### A Gaussian for each image
 #
 # The encoder is one network for all images. Now each image gets a Gaussian of its own, with correlations. Gradients
-# tell which one. The log-density of a Gaussian with mean $\mu$ and precision $P$ (the inverse of its covariance) has
-# the gradient
+# tell which one. In one dimension the log-density of a Gaussian is $-(z - \mu)^2/(2 s^2)$ plus a constant. Its
+# derivative is $-(z - \mu)/s^2$: a straight line in $z$, of slope $-1/s^2$. In several dimensions the inverse of the
+# covariance, the **precision** $P$, takes the place of $1/s^2$. The gradient is
 #
 # $$ -P\,(z - \mu) = -P z + P \mu , $$
 #
-# a straight line in $z$, with slopes $-P$ and intercept $P\mu$. For $N(2, 4)$ in one dimension it is
-# $-\frac14 z + \frac12$. So:
+# with slopes $-P$ and intercept $P\mu$. So:
 #
 # 1. Draw some $z$.
 # 2. Compute the gradient of $\log p(x, z)$ at each. It is also that of $\log p(z \mid x)$, because $p(x)$ does not
@@ -576,7 +573,36 @@ print(f"{(fit_mean - known.mean[0]).abs().max():.4f} in the mean", end=", ")
 print(f"{(fit_covariance - known.covariance_matrix).abs().max():.4f} in the covariance")
 
 # %% [markdown]
-# Exact, after one round. Next a posterior that is no Gaussian: an image of eight pixels, and a decoder of one layer.
+# Exact, after one round. In general the posterior is no Gaussian, the gradient is curved, and the line is its average.
+# Then one repeats the fit, with draws from the new Gaussian. It settles at the Gaussian with the highest ELBO, up to the
+# noise of the draws (Opper and Archambeau, [*The variational Gaussian approximation revisited*,
+# 2009](https://doi.org/10.1162/neco.2008.08-07-592); the regression is from Salimans and Knowles, [*Fixed-form
+# variational posterior approximation through stochastic linear regression*, 2013](https://arxiv.org/abs/1206.6679)).
+# This too makes $\mathrm{KL}(q \,\|\, p(z|x))$ small, but a Gaussian with correlations comes much closer.
+#
+# The library's proposal `adapted` does this for each image, in ten rounds of 64 draws. In the end it widens the
+# Gaussian a little in directions in which the gradients are far from the line. (Where $q$ is a flow, it fits in the
+# space of the noise that the flow starts from.) Then $\log p(x)$ is estimated with new draws from these Gaussians,
+# the **fits**.
+
+# %%
+of_fits = log_likelihood(plain, forty, 2_000, proposal=adapted)
+passes = of_fits.decoder_passes - 2_000
+print(f"passes through the decoder: {passes:,.0f} for the fit, 2,000 for the draws")
+figures.proposals_compared({"encoder": of_encoder, "adapted": of_fits})
+
+# %% [markdown]
+# Nearly all k-hats are below their limit now, and the estimate rises by more than a nat. A gradient counts as three
+# passes, and 64 more judge the last round. Together this costs less than the 5,000 draws from the encoder that papers
+# report.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### ☆ See it settle (4 minutes)
+#
+# Four rounds for a posterior in two dimensions that is no Gaussian.
+
+# %% [markdown]
+# An image of eight pixels, and a decoder of one layer:
 
 # %%
 decoder_weights = 2 * torch.randn(8, 2, generator=seeded(0))
@@ -596,27 +622,7 @@ for round_number in range(4):
 figures.fits_of_posterior(toy_log_joint, fits)
 
 # %% [markdown]
-# Here the gradient is curved, and the line is its average. So one repeats the fit, with draws from the new Gaussian.
-# It settles at the Gaussian with the highest ELBO, up to the noise of the draws (Opper and Archambeau, [*The
-# variational Gaussian approximation revisited*, 2009](https://doi.org/10.1162/neco.2008.08-07-592); the regression is
-# from Salimans and Knowles, [*Fixed-form variational posterior approximation through stochastic linear regression*,
-# 2013](https://arxiv.org/abs/1206.6679)). This too makes $\mathrm{KL}(q \,\|\, p(z|x))$ small, but a Gaussian with
-# correlations comes much closer.
-#
-# The library's proposal `adapted` does this for each image, in ten rounds of 64 draws. In the end it widens the Gaussian
-# a little in directions in which the gradients are far from the line. (Where $q$ is a flow, it fits in the space of the
-# noise that the flow starts from.) Then $\log p(x)$ is estimated with new draws from these Gaussians, the **fits**.
-
-# %%
-of_fits = log_likelihood(plain, forty, 2_000, proposal=adapted)
-passes = of_fits.decoder_passes - 2_000
-print(f"passes through the decoder: {passes:,.0f} for the fit, 2,000 for the draws")
-figures.proposals_compared({"encoder": of_encoder, "adapted": of_fits})
-
-# %% [markdown]
-# Nearly all k-hats are below their limit now, and the estimate rises by more than a nat. A gradient counts as three
-# passes, and 64 more judge the last round. Together this costs less than the 5,000 draws from the encoder that papers
-# report.
+# After a few rounds only the noise of the draws moves it.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ How many draws would the encoder have needed? (7 minutes)
@@ -734,8 +740,7 @@ figures.sandwich("draws from the fits, k", bounds_of_fits)
 
 # %% [markdown]
 # With draws from the encoder a gap of several nats is left. With draws from the fits hardly any is left (the figure),
-# on average and for all images but one. So the estimate from the fits is right, and the estimate from the encoder was
-# not:
+# on average and for all images but one. So there the estimate from the fits is right, and the encoder's was too low:
 
 # %%
 lower, upper = bounds_of_fits[1_000]
@@ -834,9 +839,9 @@ figures.sandwich(
 )
 
 # %% [markdown]
-# After 60 steps the gap is about as small as its error, and the estimate from the fits (green) lies within it. On *real*
-# images annealing gives a second lower bound. (With `"start": "prior"` in the cell above you see what the fits are
-# worth.)
+# After 60 steps the gap is about as small as its error, and the estimate from the fits (green) lies within it. On
+# *real* images annealing gives a second lower bound. (With `"start": "prior"` in the cell above you see what the fits
+# are worth.)
 
 # %% [markdown]
 # ### A number you can defend
@@ -876,7 +881,7 @@ def fitted(card):
 
 print("                               log p(x), test                   k-hat too high")
 print(
-    "checkpoint               ELBO  encoder         adapted  train-test  encoder  adapted"
+    "checkpoint               ELBO  encoder          fitted  train-test  encoder   fitted"
 )
 for card in sorted(cards, key=lambda card: fitted(card).value):
     metrics, of_fit = card.metrics["test"], fitted(card)
@@ -904,15 +909,19 @@ for card in sorted(cards, key=lambda card: fitted(card).value):
 # - **Learnt by heart?** *train - test* is known to ± 0.3. Only `mnist-dense` is more than two errors above zero.
 # - **Which test?** The epochs were chosen by validation images. Chosen by test images, the numbers would be too high
 #   for new ones. And another random binarization of the same images moves a mean by some hundredths of a nat.
-# - **Where does it end?** Binarizing has a mean entropy of 45.53 nats an image. So -45.53 is the best score for
-#   someone who is told the grey image. A model is not told. Its best is $-(45.53 + I)$, where $I$ is the information
-#   that the binary image holds about the grey one, and nobody knows it. A model that had stored all 10,000 grey test
-#   images would score about $-(45.53 + \log 10{,}000) = -54.7$.
 #
-# For scale, from others. Keng's post: -87.08 (one fixed binarization, 128 draws). Kreis, [*Variational autoencoder
-# with inverse autoregressive flow*, 2021](https://github.com/karstenkreis/flow_vae), a repository: -78.74 (dynamic,
-# that is, binarized anew each time; 1,000 draws; `run_script.py` sets 2,500 epochs). Vahdat and Kautz, [*NVAE: a deep
-# hierarchical variational autoencoder*, 2020](https://arxiv.org/abs/2007.03898): -78.01 (dynamic).
+# <details><summary><b>Where does it end, and what do others report?</b></summary>
+#
+# Binarizing has a mean entropy of 45.53 nats an image. So -45.53 is the best score for someone who is told the grey
+# image. A model is not told. Its best is $-(45.53 + I)$, where $I$ is the information that the binary image holds
+# about the grey one, and nobody knows it. A model that had stored all 10,000 grey test images would score about
+# $-(45.53 + \log 10{,}000) = -54.7$.
+#
+# Others report, in nats: Keng's post -87.08 (one fixed binarization, 128 draws). Kreis, [*Variational autoencoder with
+# inverse autoregressive flow*, 2021](https://github.com/karstenkreis/flow_vae), a repository, -78.74 (dynamic, that is,
+# binarized anew each time; 1,000 draws; `run_script.py` sets 2,500 epochs). Vahdat and Kautz, [*NVAE: a deep hierarchical
+# variational autoencoder*, 2020](https://arxiv.org/abs/2007.03898), -78.01 (dynamic).
+# </details>
 
 # %% [markdown]
 # ## 5.8 What does it look like?
@@ -988,7 +997,8 @@ print(f"the table above spans {max(table) - min(table):.1f}")
 # Three commands for a GPU that you have for some minutes, and what training costs.
 
 # %% [markdown]
-# In Colab first `!git clone` the course, `%cd` into it and `!pip install -e .`, and put a `!` before each of these lines.
+# In Colab first `!git clone` the course, `%cd` into it and `!pip install -e .`, and put a `!` before each of these
+# lines.
 #
 # ```
 # python -m course_lib doctor --gpu
@@ -1020,11 +1030,10 @@ print(f"({deep_card['device']}): {rate / 1e9:.0f} GFLOP/s, validation included")
 # %% [markdown]
 # ## 5.9 Summary
 #
-# Each estimator where the answer is known: 20 images of the linear-Gaussian model, whose encoder is made half again
-# as wide as the posterior. (`student_t(5)` has heavier tails, `defensive_mixture(0.1)` takes a tenth of its draws
-# from the prior, and annealing is the ☆ part of 5.6.) The prior comes out above the exact value, by 2.3 of its errors. A
-# lower bound is one on average, and its k-hats say that this error is too short. (Where all weights are equal, or for
-# chains, there is no k-hat.)
+# Each estimator where the answer is known: 20 images of the linear-Gaussian model, whose encoder is made 1.5 times as
+# wide as the posterior. Its posteriors are Gaussian, so the fits are exact. (Where all weights are equal there is no
+# k-hat. Annealing is a method of the ☆ part of 5.6.) The prior's estimate lies above the exact value, by 2.3 of its
+# errors. Only its *average* lies below, and its k-hats warn that this error is too small.
 
 # %%
 linear = LinearGaussianVAE.random(data_dim=8, latent_dim=4, seed=0)
@@ -1036,9 +1045,6 @@ found = {
     for name, proposal in {
         "encoder": encoder,
         "prior": prior,
-        "widened(1.2)": widened(1.2),
-        "student_t(5)": student_t(5),
-        "defensive_mixture(0.1)": defensive_mixture(0.1),
         "adapted": adapted,
     }.items()
 }
