@@ -380,8 +380,7 @@ covered = [run.interval()[0] <= exact <= run.interval()[1] for run in repeats]
 print(f"{np.mean(covered):.0%} of the 95 % intervals contain the exact answer")
 
 # %% [markdown]
-# That is about as it should be. Now compare the variance that each run reports of itself with the exact
-# one.
+# That is about as it should be. Now compare the variance that each run reports of itself with the exact one.
 
 # %%
 titles = (
@@ -531,7 +530,7 @@ bars_by_task(
 # %% [markdown]
 # ### Minimum variance: mind the other paths
 #
-# Cross-entropy makes a divergence small, not the variance. For this plan we can compute the variance, so we can also
+# Cross-entropy makes $\mathrm{KL}(\text{late} \,\|\, q)$ small, not the variance. For this plan we can compute the variance, so we can also
 # minimize it directly, with `minimum_variance`. Compare:
 
 # %%

@@ -310,8 +310,8 @@ figures.bound_as_q_moves(panels, exact[0].item(), titles)
 # %% [markdown]
 # ## 3.3 The networks
 #
-# Now images: handwritten digits of 8 x 8 pixels. Here a pixel is either on or off, and the decoder gives the
-# probability that it is on. (Section 3.5 says how grey pixels become on or off.)
+# Now images: handwritten digits of 8 x 8 pixels, with 17 levels of grey from 0 to 16. Here a pixel is either on or off,
+# and the decoder gives the probability that it is on. (Section 3.5 says how grey pixels become on or off.)
 
 # %%
 digits = datasets.load("digits")
@@ -688,7 +688,7 @@ figures.snapshots(prior_images, reconstructed, test[:9], titles)
 # worth.
 
 # %% [markdown]
-# For $L$ draws of $z$ for each image, nothing above has to change. Only the noise has a leading axis, and everything
+# For $L$ draws of $z$ for each image, nothing in 3.5 has to change. Only the noise has a leading axis, and everything
 # after it broadcasts:
 
 # %%
