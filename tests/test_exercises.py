@@ -473,6 +473,7 @@ CASES = {
             (lambda k: k, "not c."),
             (guarded(lambda k: 16 / 15), "for c = 1.7"),
             (lambda k: second_moment(k) if k < 2 else math.inf, "for c = 3.0"),
+            (lambda k: second_moment(k) if k > 0.6 else math.inf, "large but finite"),
             (guarded(lambda k: 4 / 3), "for c = 0.8 the integral is 1.0667"),
             (lambda k: np.inf if k < 0.5 else k**2 / (2 * k - 1), "infinite at 1/2 too"),
             (only_above_half, "called with 0.3, returns nothing, though before it did. End every way"),

@@ -111,6 +111,8 @@ def second_moment(answer: Callable[[float], float]) -> Verdict:
                 f"for c = {c} the exponent 2 - 1/c is not positive and the integral diverges: return np.inf. "
                 f"Yours is {found:.4g}."
             )
+    if number(answer(np.float64(0.51))) == math.inf:
+        wrong("for c = 0.51 the integral is 13.005, large but finite. It diverges only where 2 - 1/c is not positive.")
     # Where both cases are computed for whole arrays, as by `np.where`, only NumPy's division by zero will do.
     if stops(answer, 0.5) and stops(answer, np.array([0.4, 0.5])):
         wrong(

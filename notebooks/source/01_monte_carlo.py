@@ -316,8 +316,8 @@ check.mean_of_max(mean_of_max)
 # Exponential durations have no memory. So the future of a project depends only on *which tasks are finished*, not on
 # how long the others have been running. There are few such sets: if a set occurs, it contains the predecessors of all
 # its tasks. For this plan there are 51. The library computes the probability of each set on each day, and a project
-# is late if not all of its tasks are finished. (The ☆ part at the end of this section shows how.) The
-# result is exact to many digits, even far out in the tail:
+# is late if not all of its tasks are finished. This is called a **Markov chain**. (The ☆ part at the end shows how.)
+# The result is exact to many digits, even far out in the tail:
 
 # %%
 print(

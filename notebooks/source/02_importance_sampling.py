@@ -99,7 +99,7 @@ print(f"exact P(D >= 70) = {exact:.6g}")
 # Drawing from $q$ we see a late one in 40 % of the draws and count it as 0.025: on average $0.4 \times 0.025 = 0.01$,
 # as it should be.
 #
-# Now the project. Late projects often take long on the critical path 1, 2, 4, 10, so we draw those four durations
+# Now the project. Most late projects are late along the critical path 1, 2, 4, 10, so we draw those four durations
 # with four times their mean. The densities of ten tasks multiply, so we add their logarithms and work with
 # **log-weights**. They are natural logarithms, and their unit is called a **nat**. (In notebook 3 weights are as
 # small as $e^{-100}$. There logarithms are a necessity.)
@@ -146,7 +146,7 @@ print(f"P(D >= 70) = {value:.3g} with standard error {error:.2g}, exact {exact:.
 # %% [markdown]
 # From ten thousand projects this sample reports an error of about 5 %. (Section 2.4 shows that it is more.) A plain
 # simulation of ten thousand projects sees no late project at all three times in four. `importance_sampling` does the
-# same as the cells above without keeping the draws, and returns the estimate with diagnostics. Section 2.3 explains
+# same with draws of its own, which it does not keep, and returns the estimate with diagnostics. Section 2.3 explains
 # them.
 
 # %%
@@ -396,6 +396,8 @@ warned = sum(bool(run.caveats) for run in repeats)
 print(f"relative variance: exact {truth:.1f}; reported, median {np.median(reported):.0f}")
 low = np.mean(reported < truth / 2)
 print(f"{low:.0%} of the runs report less than half of it; cautions in {warned} of 500")
+largest = max(run.value for run in repeats)
+print(f"the largest of the 500 estimates is {largest / exact - 1:.0%} too high")
 
 # %% [markdown]
 # (The one caution is for a draw that makes up a fifth of the sum, not for a k-hat.) The intervals cover as often as
@@ -405,9 +407,9 @@ print(f"{low:.0%} of the runs report less than half of it; cautions in {warned} 
 # One late project in forty is late through task 3. The proposal draws tasks 3, 6, 7 and 8 as in the plan, that is,
 # seldom long. So it seldom draws such a project, and when it does, the weight is enormous: such projects make up more
 # than four fifths of the second moment. About one run in five hundred meets one of the heaviest, and is then off by
-# seven of the standard errors that runs usually report, or more. (The ☆ part shows where these numbers come from.)
-# The other 499 miss the exact answer about as often as they should, because what they do not see is a small part of
-# the *probability*. **No diagnostic of a sample sees a region that the sample never visited.**
+# seven of the standard errors that runs usually report, or more. (The ☆ part shows where these numbers come from.) By
+# chance none of our 500 did. The others miss the exact answer about as often as they should, because what they do not
+# see is a small part of the *probability*. **No diagnostic of a sample sees a region that the sample never visited.**
 #
 # Why does it matter, if nearly all intervals are right? You may be the one in five hundred. And for planning: a run
 # promises an error of 1 % from 270,000 draws, where the exact variance asks for 1.8 million.
@@ -490,9 +492,9 @@ check.relative_variance(relative_variance)
 # $$ \mathrm{KL}(\text{late} \,\|\, q) = \mathbb{E}_{\text{late}}\Big[\log \frac{p(T \mid D \ge 70)}{q(T)}\Big] , $$
 #
 # an average over its first argument, here the late projects. It is never negative, and zero only where the two are
-# the same. (Notebook 3 needs it in the other direction.) The closest $q$ has the mean durations of late projects.
-# These we estimate from draws of a proposal, with their weights divided by the sum of the weights. Such weights are
-# called **self-normalized**:
+# the same. (Notebook 3 needs it in the other direction.) Set its derivative in the mean $\ell_j$ of task $j$ under
+# $q$ to zero: the closest $q$ has the mean durations of late projects. These we estimate from draws of a proposal,
+# with their weights divided by the sum of the weights. Such weights are called **self-normalized**:
 #
 # $$ \ell_j \leftarrow \frac{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}\, T_{ij}}{\sum_i w_i \, \mathbf{1}\{D_i \ge \gamma\}} . $$
 #
@@ -530,8 +532,8 @@ bars_by_task(
 # %% [markdown]
 # ### Minimum variance: mind the other paths
 #
-# Cross-entropy makes $\mathrm{KL}(\text{late} \,\|\, q)$ small, not the variance. For this plan we can compute the variance, so we can also
-# minimize it directly, with `minimum_variance`. Compare:
+# Cross-entropy makes $\mathrm{KL}(\text{late} \,\|\, q)$ small, not the variance. For this plan we can compute the
+# variance, so we can also minimize it directly, with `minimum_variance`. Compare:
 
 # %%
 best = minimum_variance(plan, deadline=70)
@@ -773,7 +775,7 @@ check.own_plan(my_plan, my_deadline, my_estimate)
 # ## 2.7 Summary
 #
 # The estimators of this notebook on the ten-task plan, with a million draws each: the estimate, the relative variance
-# that its sample reports, and the true one.
+# that its sample reports, and the true one (for the mixture a good estimate of it).
 
 # %%
 seconds = {}

@@ -46,7 +46,7 @@
 # Parts marked ☆ go further, and JupyterLab shows them folded. Exercises are numbered through the core and the ☆
 # parts. The three questions at the end take another ten minutes.
 #
-# **You need** notebooks 1 and 2, integrals, and a little PyTorch. No GPU, no network.
+# **You need** notebooks 1 and 2, integrals, and a little PyTorch. No GPU, and no internet connection.
 #
 # <details><summary><b>PyTorch for those who know NumPy</b></summary>
 #
@@ -232,7 +232,7 @@ figures.jensen((0.3, 3.0))
 #
 # and for independent dimensions the divergences add. Our model has *two* latent dimensions. Predict how far the ELBO
 # falls below $\log p(x)$, in nats to two decimals, when the encoder's $q$ differs from the posterior as follows, in
-# *both* dimensions. The cells after the check will measure it.
+# *both* dimensions. The cell after the check will measure it.
 
 # %% tags=["exercise"]
 gap_shifted = None  # q's mean is off by one posterior standard deviation
@@ -310,8 +310,8 @@ figures.bound_as_q_moves(panels, exact[0].item(), titles)
 # %% [markdown]
 # ## 3.3 The networks
 #
-# Now images: handwritten digits of 8 x 8 pixels, with 17 levels of grey from 0 to 16. Here a pixel is either on or off,
-# and the decoder gives the probability that it is on. (Section 3.5 says how grey pixels become on or off.)
+# Now images: handwritten digits of 8 x 8 pixels, with 17 levels of grey from 0 to 16. Here a pixel is either on or
+# off, and the decoder gives the probability that it is on. (Section 3.5 says how grey pixels become on or off.)
 
 # %%
 digits = datasets.load("digits")
@@ -452,7 +452,7 @@ for name, value in {"probability": by_probability, "logit": by_logit}.items():
 # spread.
 #
 # Both estimators of the gradient are unbiased. Are they equally good? On the linear model with a shifted encoder the
-# exact gradient is known, from `exact_elbo`. Here are both, for one image and 5 draws. (What `by_score` returns has
+# exact gradient is known, from `exact_elbo`. Here they are, for one image and 5 draws. (What `by_score` returns has
 # the right gradient, and its value means nothing: a *surrogate*. The r of `rsample` stands for reparameterized.)
 
 
@@ -684,8 +684,8 @@ figures.snapshots(prior_images, reconstructed, test[:9], titles)
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ## ☆ 3.6 How many samples? (26 minutes)
 #
-# Several draws of $z$ for each image: shapes (exercise 6), the noise of the gradient (exercise 7), and what they are
-# worth.
+# Several draws of $z$ for each image: what is averaged (exercise 6), the noise of the gradient (exercise 7), and what
+# they are worth.
 
 # %% [markdown]
 # For $L$ draws of $z$ for each image, nothing in 3.5 has to change. Only the noise has a leading axis, and everything
@@ -909,7 +909,7 @@ print(f"k-hat too high for {evidence.share_of_high_pareto_k:.0%} of the images")
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ The latent plane (9 minutes)
 #
-# A VAE with two latent numbers, of which one can see everything; and whether the prior covers the data.
+# A VAE with two latent numbers, whose whole plane can be seen; and whether the prior covers the data.
 
 # %% [markdown]
 # With two latent numbers one can look at the whole plane. The same loop again:

@@ -140,8 +140,8 @@ print(f"largest taken out first: {(small - largest).exp().mean().log() + largest
 # %% [markdown]
 # In float32 $e^{-104}$ is zero, so the mean is zero and its log $-\infty$. With the largest taken out, one weight is
 # exactly 1. Others may become zero, but those are too small to matter. At the end the largest is added again. (A blog
-# post about such code, *Importance Weighted Autoencoders*, 17 June 2019, "the post" below, doubts that this helps,
-# because log-weights are negative anyway. Our copy names no author.)
+# post about such code, *Importance Weighted Autoencoders*, 17 June 2019, "the anonymous post" below, doubts that this
+# helps, because log-weights are negative anyway. Our copy names no author.)
 #
 # ### Exercise 1: the bound
 #
@@ -391,8 +391,8 @@ for name, q in {"wide": model, "narrow": narrow}.items():
 # Each sample contributes its own ELBO gradient $\nabla \log w_i$, times its **self-normalized weight** $\tilde w_i$:
 # a weight divided by the sum of all. With $k = 1$ that is 1, and this is the gradient that trains a VAE.
 #
-# One can compute $\tilde w$, hold it fixed, and differentiate the weighted sum. (The post asserts that one must.) Or
-# one hands $-L_k$ itself to automatic differentiation ("autograd"). Compare:
+# One can compute $\tilde w$, hold it fixed, and differentiate the weighted sum. (The anonymous post asserts that one
+# must.) Or one hands $-L_k$ itself to automatic differentiation ("autograd"). Compare:
 
 
 # %%
@@ -458,8 +458,8 @@ check.iwae_loss(iwae_loss)
 # %% [markdown]
 # #### Constants
 #
-# The code in the post writes $\log q(z \mid x)$ as $-\varepsilon^2/2 - \log\sigma$, and $\log p(z)$ as $-z^2/2$. Both
-# lack $-\frac12 \log 2\pi$. Is that allowed? Try it, and then with Laplace noise, of density
+# The code in the anonymous post writes $\log q(z \mid x)$ as $-\varepsilon^2/2 - \log\sigma$, and $\log p(z)$ as
+# $-z^2/2$. Both lack $-\frac12 \log 2\pi$. Is that allowed? Try it, and then with Laplace noise, of density
 # $\frac12 e^{-|\varepsilon|}$.
 
 
@@ -573,7 +573,7 @@ figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ A better gradient for the encoder (13 minutes)
 #
-# Signal and noise by hand (exercise 6), and two ways to change the encoder's gradient but not its mean.
+# Signal and noise by hand (exercise 6), and gradients of the same mean with less noise.
 
 # %% [markdown]
 # #### Exercise 6: signal and noise
@@ -750,7 +750,7 @@ for name in published:
     models[name], cards[name] = load_checkpoint(name)
 
 # %% [markdown]
-# The cards hold these means over test images, in nats: *encoder's $L_{5000}$*, with 5,000 draws from our encoder;
+# Means over test images, in nats. From the cards, the *encoder's $L_{5000}$*, with 5,000 draws from our encoder;
 # beside it the *paper's* (Burda et al.), for its own model; *fitted*, with draws from another proposal, a Gaussian
 # fitted to each image (notebook 5 shows how), ± the standard error over images. Last, for how many images k-hat is
 # too high.
@@ -897,6 +897,6 @@ log_likelihood(model, x, n_samples=5_000).mean.against(exact.mean())
 #   when the 1/k law holds.
 # - [Chatterjee and Diaconis (2018)](https://arxiv.org/abs/1511.01437), *The sample size required in importance
 #   sampling*.
-# - *Importance Weighted Autoencoders*, 17 June 2019: the post. Our copy has neither author nor address.
+# - *Importance Weighted Autoencoders*, 17 June 2019: the anonymous post. Our copy has neither author nor address.
 #
 # **Next:** notebook 5, where the model is large, the exact answer unknown, and log p(x) has to be earned.

@@ -369,8 +369,7 @@ for name, proposal in {"encoder": encoder, "prior": prior}.items():
 # The divergence above, estimated from the encoder's draws (exercise 4).
 
 # %% [markdown]
-# By Bayes' rule $p(z \mid x) / p(z) = p(x \mid z) / p(x)$,
-# so
+# By Bayes' rule $p(z \mid x) / p(z) = p(x \mid z) / p(x)$, so
 #
 # $$ \mathrm{KL}\big(p(z \mid x) \,\|\, p(z)\big) = \mathbb{E}_{p(z \mid x)}\left[\log \frac{p(z \mid x)}{p(z)}\right] = \mathbb{E}_{p(z \mid x)}[\log p(x \mid z)] - \log p(x) . $$
 #
@@ -627,7 +626,7 @@ figures.fits_of_posterior(toy_log_joint, fits)
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ How many draws would the encoder have needed? (7 minutes)
 #
-# The same question for the encoder, answered by the fits (exercise 6).
+# The question of 5.4, for the encoder, answered by the fits (exercise 6).
 
 # %% [markdown]
 # About $e^{\mathrm{KL}}$ with $\mathrm{KL}(p(z|x) \,\|\, q)$, the divergence of the posterior from the encoder's $q$.
@@ -868,7 +867,7 @@ else:
 #
 # Every model of binarized MNIST that comes with the course, from the cards. All were evaluated on the same 10,000
 # test images in one fixed binarization: with 5,000 draws from the encoder, as papers do, and with 2,000 draws from
-# fits. The column *train - test* says how much better a model does on 10,000 training images, both with 1,000 draws
+# fits. The column *train-test* says how much better a model does on 10,000 training images, both with 1,000 draws
 # from the encoder.
 
 # %%
@@ -906,7 +905,7 @@ for card in sorted(cards, key=lambda card: fitted(card).value):
 # - **How far below the truth?** Both columns are lower bounds on average. *encoder*, the kind that papers report, is
 #   too low by half a nat and more for the first four models. The ELBO is lower still, and puts the models in another
 #   order.
-# - **Learnt by heart?** *train - test* is known to ± 0.3. Only `mnist-dense` is more than two errors above zero.
+# - **Learnt by heart?** *train-test* is known to ± 0.3. Only `mnist-dense` is more than two errors above zero.
 # - **Which test?** The epochs were chosen by validation images. Chosen by test images, the numbers would be too high
 #   for new ones. And another random binarization of the same images moves a mean by some hundredths of a nat.
 #
@@ -1064,8 +1063,8 @@ for name, estimate in estimates.items():
 annealed.mean.against(exact)
 
 # %% [markdown]
-# - A likelihood sums to one over the values that data can take. For grey levels, cut a density into bins that are
-#   open at both ends.
+# - A likelihood sums to one over the values that data can take. For grey levels, cut a density into bins,
+#   of which the first and the last are open.
 # - $\log p(x)$ is the log of a mean weight: logsumexp minus $\log K$. Say the unit, the number of draws, and both
 #   errors: over draws and over images.
 # - A proposal needs about $e^{\mathrm{KL}}$ draws, with $\mathrm{KL}(p(z|x) \,\|\, q)$, the divergence of the
