@@ -473,11 +473,14 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path, monkeypatch):
 KILLER = """
 import os, random, signal, sys, threading, time
 from pathlib import Path
+import tqdm.std
 from course_lib.training import Preset, loop, train
 
 loop._SAVE_EVERY = 0.0
 # Processes that are forked share the bar's own lock, and one that is killed while it holds it stops all later ones.
+# A thread that watches bars takes it too, now and then; one that holds it at a fork never lets go in the child.
 loop.tqdm.set_lock(threading.RLock())
+tqdm.std.tqdm.monitor_interval = 0
 preset, chance = Preset(**eval(sys.argv[1])), random.Random(0)
 
 def start(folder):
