@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 from course_lib import datasets
 from course_lib.estimates import Estimate
 from course_lib.exercises.answers import array, explain, matches, number
+from course_lib.exercises.tensors import tensor
 from course_lib.exercises.verdict import Verdict, check, right, wrong
 from course_lib.vae import VAE, LatentVariableModel, LinearGaussianVAE, elbo
 
@@ -32,7 +33,7 @@ def log_weights(answer: Callable[[LatentVariableModel, Tensor, Tensor], Tensor])
     z = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     likelihood, prior, log_q = model.log_conditional(x, z), model.log_prior(z), model.posterior(x).log_prob(z)
     expected = likelihood + prior - log_q
-    got = _tensor(answer(model, x, z))
+    got = tensor(answer(model, x, z))
     for other, hint in (
         (likelihood - log_q, "the prior is missing: p(x, z) is p(x|z) times p(z), so add log p(z)."),
         (
@@ -62,7 +63,7 @@ def log_weights(answer: Callable[[LatentVariableModel, Tensor, Tensor], Tensor])
     ):
         if _close(got, other):
             wrong(hint)
-    again = _tensor(answer(model, x, z))
+    again = tensor(answer(model, x, z))
     if got.shape == again.shape and not torch.allclose(got, again, equal_nan=True):
         wrong("the numbers change from call to call: weigh the codes z that are given, and draw no new ones.")
     _same_shape(got, expected, "one log-weight for each draw and image")
@@ -507,7 +508,7 @@ def expected_log_likelihood(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
     x = (torch.rand(4, 9, generator=generator) < 0.5).double()
     each = x * logits - softplus(logits)
     expected = each.sum(-1).mean(0)
-    got = _tensor(answer(x, logits))
+    got = tensor(answer(x, logits))
     mean_image = torch.sigmoid(logits).mean(0)
     mean_logit = logits.mean(0)
     for other, hint in (
@@ -556,7 +557,7 @@ def expected_log_likelihood(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
         (40.0, "do not go through probabilities"),
         (400.0, "e^400 is more than a float can hold, and softplus has no need of it"),
     ):
-        if not _close(_tensor(answer(torch.zeros(1, 1), torch.full((1, 1, 1), sure))), torch.tensor([-sure])):
+        if not _close(tensor(answer(torch.zeros(1, 1), torch.full((1, 1, 1), sure))), torch.tensor([-sure])):
             wrong(f"right, but for a logit of {sure:g} and a pixel that is off it should be -{sure:g}: {hint}.")
     return right("an average over codes of how well each one alone explains the image.")
 
@@ -626,11 +627,6 @@ def gradient_variance(answer: Callable[[float, float, int, int], Any]) -> Verdic
         if not matches(found, exact):
             wrong(f"for V_x = {v:g}, V_eps = {e:g}, M = {m} and L = {n} it is {exact:.3g}; yours is {found:.3g}.")
     return right("L works on one part, M on both.")
-
-
-def _tensor(answer: Any) -> Tensor:
-    """An answer in any form, as numbers in double precision."""
-    return torch.as_tensor(array(answer))
 
 
 def _close(got: Tensor, other: Tensor) -> bool:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from course_lib.estimates import Estimate
 from course_lib.exercises.answers import array, matches, number, pair
+from course_lib.exercises.tensors import tensor
 from course_lib.exercises.verdict import Verdict, check, right, stops, wrong
 from course_lib.vae import LinearGaussianVAE
+from course_lib.vae.bounds import iwae_bound as log_mean_exp
 
 __all__ = ["debiased", "hybrid", "iwae_bound", "iwae_loss", "paired", "signal_to_noise", "too_good"]
 
@@ -23,9 +25,9 @@ def iwae_bound(answer: Callable[[Tensor], Tensor]) -> Verdict:
     draws = torch.Generator().manual_seed(0)
     log_w = torch.randn((4, 3), generator=draws, dtype=torch.float64) - 2
     k, batch = log_w.shape
-    expected = _log_mean_exp(log_w)
+    expected = log_mean_exp(log_w)
     largest = log_w.max(0).values
-    got = _tensor(answer(log_w.clone()))
+    got = tensor(answer(log_w.clone()))
     if got.shape == (k,):
         wrong("one number for each sample is left. Samples come first: average over axis 0.")
     if got.shape != (batch,):
@@ -64,8 +66,8 @@ def iwae_bound(answer: Callable[[Tensor], Tensor]) -> Verdict:
         wrong(f"the bound of my first image is {float(expected[0]):.4f}; yours is {float(got[0]):.4f}.")
     _check_any_size(answer, log_w, expected)
     other = torch.cat([log_w, log_w + 1])[:, :2]
-    got = _tensor(answer(other.clone()))
-    if not matches(got, _log_mean_exp(other), 1e-5):
+    got = tensor(answer(other.clone()))
+    if not matches(got, log_mean_exp(other), 1e-5):
         wrong(f"right for {k} samples of {batch} images, but not for {len(other)} of 2: take k from the log-weights.")
     return right("the log of the mean, at any size of the weights.")
 
@@ -116,7 +118,7 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
             """Image by image, for a function of two numbers, such as one that ends in float(...)."""
             return [number(answer(*both)) for both in zip(bound_k.tolist(), bound_2k.tolist(), strict=True)]
 
-    got = _tensor(combine(bound_k.clone(), bound_2k.clone()))
+    got = tensor(combine(bound_k.clone(), bound_2k.clone()))
     if got.shape != expected.shape:
         wrong(f"one number for each image, please: shape {list(expected.shape)}, not {list(got.shape)}.")
     root = math.sqrt(2)
@@ -152,7 +154,7 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
         wrong(
             f"of gaps 0.8 and 0.4 below -9.2, so of -10 and -9.6, it should make -9.2; yours makes {float(got[0]):.2f}."
         )
-    if not matches(_tensor(combine(bound_k[:1] + 7, bound_2k[:1] + 7.1)), [-2.0], 1e-5):
+    if not matches(tensor(combine(bound_k[:1] + 7, bound_2k[:1] + 7.1)), [-2.0], 1e-5):
         wrong("right for my first three images, but of one with bounds -3.0 and -2.5 it should make -2.0.")
     # Half again as wide as the posterior and beside it, as in the notebook.
     model = LinearGaussianVAE.random(data_dim=8, latent_dim=2, seed=0).requires_grad_(False)
@@ -160,8 +162,8 @@ def debiased(answer: Callable[[Any, Any], Any]) -> Verdict:
     model.log_std.add_(math.log(1.5))
     x = model.simulate(100, seed=1)
     log_w = model.log_weights(x, 10_000, torch.Generator().manual_seed(0)).reshape(1_000, 2, 5, 100)
-    five, ten = _log_mean_exp(log_w.movedim(2, 0)).mean(1), _log_mean_exp(log_w.flatten(1, 2).movedim(1, 0))
-    combined = _tensor(combine(five.flatten(), ten.flatten())).reshape(ten.shape)
+    five, ten = log_mean_exp(log_w.movedim(2, 0)).mean(1), log_mean_exp(log_w.flatten(1, 2).movedim(1, 0))
+    combined = tensor(combine(five.flatten(), ten.flatten())).reshape(ten.shape)
     exact = model.exact_log_likelihood(x)
     gaps = [Estimate.from_values((exact - bound).mean(1)) for bound in (five, ten, combined)]
     return right(
@@ -309,9 +311,9 @@ def hybrid(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     log_conditional = torch.randn((4, 3), generator=draws, dtype=torch.float64) - 10
     kl = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     k = len(log_conditional)
-    average, largest = _log_mean_exp(log_conditional), log_conditional.max(0).values
+    average, largest = log_mean_exp(log_conditional), log_conditional.max(0).values
     expected = average - kl
-    got = _tensor(answer(log_conditional.clone(), kl.clone()))
+    got = tensor(answer(log_conditional.clone(), kl.clone()))
     if got.shape == (k,):
         wrong("one number for each sample is left. Samples come first: average over axis 0.")
     if got.shape != kl.shape:
@@ -351,7 +353,7 @@ def hybrid(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     model = LinearGaussianVAE.random(data_dim=8, latent_dim=2, seed=0).requires_grad_(False)
     x = model.simulate(100, seed=1)
     q = model.posterior(x)
-    values = _tensor(answer(model.log_conditional(x, q.rsample(50, draws)), q.kl_from_standard_normal()))
+    values = tensor(answer(model.log_conditional(x, q.rsample(50, draws)), q.kl_from_standard_normal()))
     excess = float((values - model.exact_log_likelihood(x)).mean())
     return right(
         f"and even with q equal to the posterior it is {excess:.1f} nats above log p(x): no lower bound at all."
@@ -366,7 +368,7 @@ def signal_to_noise(answer: Callable[[Tensor], Any]) -> Verdict:
     gradients = torch.tensor([0.6, -2.0, 0.1]) + spread * torch.randn((n, 3), generator=draws, dtype=torch.float64)
     mean, std = gradients.mean(0), gradients.std(0)
     expected = (mean.abs() / std).mean()
-    got = _tensor(answer(gradients.clone()))
+    got = tensor(answer(gradients.clone()))
     if got.shape == (3,):
         wrong("one number, please, not one for each parameter: average the ratios of the parameters.")
     if got.shape == (n,):
@@ -530,25 +532,15 @@ def _check_any_size(bound: Callable[[Tensor], Any], log_w: Tensor, expected: Ten
         (104.0, torch.float32, "e^104 is more than float32 can hold"),
         (-1_000.0, torch.float64, "e^-1000 is 0, in double precision too"),
     ):
-        far = _tensor(bound((log_w + shift).to(dtype)))
+        far = tensor(bound((log_w + shift).to(dtype)))
         if not bool(far.isfinite().all()):
             wrong(f"right for values near those of my first test, but {why}. Take out the largest before exp.")
         if not matches(far, expected + shift, 1e-5):
             moved = float((far - expected)[0])
             wrong(f"adding {shift:g} to all values should add {shift:g} to the result; yours changes by {moved:.4g}.")
     unlike = torch.tensor([0.0, -104.0, -1_000.0], dtype=torch.float64)
-    if not matches(_tensor(bound(log_w + unlike)), expected + unlike, 1e-5):
+    if not matches(tensor(bound(log_w + unlike)), expected + unlike, 1e-5):
         wrong(
             "right for images much alike. For an image far less probable than another it fails: take out the largest "
             "of each image, over axis 0, not of the whole batch."
         )
-
-
-def _log_mean_exp(log_w: Tensor) -> Tensor:
-    """Over the first axis."""
-    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
-
-
-def _tensor(answer: Any) -> Tensor:
-    """An answer in any form, as numbers in double precision."""
-    return torch.as_tensor(array(answer))

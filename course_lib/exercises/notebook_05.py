@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_lib.exercises.answers import array, explain, matches, number
+from course_lib.exercises.answers import explain, matches, number
+from course_lib.exercises.tensors import tensor
 from course_lib.exercises.verdict import Verdict, check, right, wrong
 from course_lib.vae import iwae_bound
 
@@ -40,7 +41,7 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
         return torch.cat([first, inner, 1 - first - inner.sum()])
 
     expected = opened()
-    got = _tensor(answer(mean, scale, levels))
+    got = tensor(answer(mean, scale, levels))
     first = "the first takes everything below its right edge"
     last = "the last everything above its left one"
     if matches(got, expected[:-1], 1e-4):
@@ -99,7 +100,7 @@ def logistic_probabilities(answer: Callable[[float, float, int], Tensor]) -> Ver
     if not equals(expected):
         i = _furthest(got, expected)
         wrong(f"for mean 1.3 and scale 0.8, level {i} has {float(expected[i]):.4f}; yours has {float(got[i]):.4f}.")
-    outside = _tensor(answer(9.0, 2.0, 6))
+    outside = tensor(answer(9.0, 2.0, 6))
     exact = 1 / (1 + math.exp(-(9.0 - 4.5) / 2))
     if outside.shape != (6,):
         wrong(f"right for 5 levels, but for 6 you return shape {list(outside.shape)}.")
@@ -243,7 +244,7 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
     weight = torch.softmax(log_w, 0)
     average, log_p_x = (weight * log_c).sum(), iwae_bound(log_w)
     expected = average - log_p_x
-    got = _tensor(answer(log_w.clone(), log_c.clone()))
+    got = tensor(answer(log_w.clone(), log_c.clone()))
     if got.numel() != 1:
         wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
     got = got.reshape(())
@@ -286,7 +287,7 @@ def divergence_from_prior(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict
         wrong("that is in bits; give nats.")
     if not equals(expected):
         wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_c - _FAR).float())).reshape(())
+    far = tensor(answer((log_w - _FAR).float(), (log_c - _FAR).float())).reshape(())
     _check_far(far, expected, tolerance=1e-3)
     return right("e to this power is about how many draws the prior would need, and you know it without making them.")
 
@@ -303,7 +304,7 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     # A tensor of two rows is one matrix.
     if not isinstance(got, Sequence) or len(got) != 2:
         wrong("return two, the mean and the covariance: `return mean, covariance`.")
-    found_mean, found_covariance = (_tensor(each) for each in got)
+    found_mean, found_covariance = (tensor(each) for each in got)
     if found_mean.shape == (2, 2) and found_covariance.numel() == 2:
         wrong("the mean comes first, then the covariance.")
     if found_covariance.shape != (2, 2):
@@ -343,7 +344,7 @@ def gaussian_from_gradients(answer: Callable[[Tensor, Tensor], tuple[Tensor, Ten
         wrong(f"the covariance is right; the mean of my Gaussian is {want}, and yours {found}.")
     # Gradients that no Gaussian has: the slopes of their line are not symmetric.
     _, bent = answer(z.clone(), (gradient + 0.3 * z.flip(1) * z.abs()).clone())
-    bent = _tensor(bent)
+    bent = tensor(bent)
     if not matches(bent, bent.T, 1e-6):
         wrong("right for a Gaussian. For others yours is not symmetric: average the slopes and their transpose.")
     return right("a line through gradients is a Gaussian, and where the posterior is one, the posterior itself.")
@@ -358,7 +359,7 @@ def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
     weight = torch.softmax(log_w, 0)
     average, log_p_x = (weight * log_e).sum(), iwae_bound(log_w)
     expected = average - log_p_x
-    got = _tensor(answer(log_w.clone(), log_e.clone()))
+    got = tensor(answer(log_w.clone(), log_e.clone()))
     if got.numel() != 1:
         wrong(f"one number, please: sum over the {k} draws; got shape {list(got.shape)}.")
     got = got.reshape(())
@@ -395,7 +396,7 @@ def divergence_from_encoder(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdi
         wrong("the normalized weights sum to one already: sum the products, do not average them.")
     if not equals(expected):
         wrong(f"for my six draws it is {float(expected):.4f} nats; yours is {float(got):.4f}.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_e - _FAR).float())).reshape(())
+    far = tensor(answer((log_w - _FAR).float(), (log_e - _FAR).float())).reshape(())
     _check_far(far, expected, tolerance=1e-3)
     return right("training makes the other divergence small, and this one decides how many draws the encoder needs.")
 
@@ -417,7 +418,7 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     sets = [with_true_in(torch.full((batch,), place)) for place in range(k)]
     added = torch.cat([log_w, log_w_true[None]])
     given = log_w.clone(), log_w_true.clone()
-    got = _tensor(answer(*given))
+    got = tensor(answer(*given))
     if got.shape == (k,) or got.shape == (k + 1,):
         wrong("samples come first: average over axis 0, and one bound is left for each image.")
     if got.shape != (batch,):
@@ -429,7 +430,7 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     if equals(iwae_bound(log_w)):
         wrong("that is the lower bound: the true z is not in it.")
     if equals(log_w_true):
-        if not matches(_tensor(answer(log_w.clone(), log_w_true - 10)), log_w_true - 10, 1e-5):
+        if not matches(tensor(answer(log_w.clone(), log_w_true - 10)), log_w_true - 10, 1e-5):
             wrong("the larger of the two is no mean: put the true z among the draws, and average all k weights.")
         wrong("that is the upper bound for k = 1. Average it with the weights of k - 1 draws: the bound gets tighter.")
     if equals(iwae_bound(added)):
@@ -466,7 +467,7 @@ def upper_bound(answer: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
         wrong(f"the bound of image {i} is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}.")
     if not torch.equal(given[0], log_w):
         wrong("the bound is right, but your function writes into the log-weights it was given: copy them first.")
-    far = _tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float()))
+    far = tensor(answer((log_w - _FAR).float(), (log_w_true - _FAR).float()))
     _check_far(far, closest_to(far + _FAR) - _FAR)
     return right("one exact draw among k turns a lower bound into an upper one: log p(x) is between them, on average.")
 
@@ -477,7 +478,7 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
     log_p = torch.tensor([-4.2, -7.5, -8.1], dtype=torch.float64)
     share, n_pixels = 0.2, 10
     flips = torch.full_like(log_p, -n_pixels * math.log(2))
-    got = _tensor(answer(log_p.clone(), share, n_pixels))
+    got = tensor(answer(log_p.clone(), share, n_pixels))
     if got.shape != log_p.shape:
         wrong(f"one log-probability for each image, shape {list(log_p.shape)}; got {list(got.shape)}.")
     other_flips = {
@@ -518,7 +519,7 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
         wrong("the larger of the two is not their sum: use torch.logaddexp.")
     if equals(log_p + log_share):
         # Beside a model that has next to none of the probability, any number of flips shows.
-        beside_nothing = _tensor(answer(log_p - 1e4, share, n_pixels))
+        beside_nothing = tensor(answer(log_p - 1e4, share, n_pixels))
         if matches(beside_nothing, torch.full_like(log_p, -784 * math.log(2) + log_rest), 1e-5):
             wrong("that is for images of 784 pixels: use the argument n_pixels, which is 10 in my test.")
         wrong("that is the model alone. The sum has a second term, 1 - share times that of the coin flips.")
@@ -533,7 +534,7 @@ def diluted(answer: Callable[[Tensor, float, int], Tensor]) -> Verdict:
             f"{share}, it is {float(expected[i]):.4f}; yours is {float(got[i]):.4f}."
         )
     # 173 flips are -119.9 nats.
-    far = _tensor(answer((log_p - _FAR).float(), share, 173))
+    far = tensor(answer((log_p - _FAR).float(), share, 173))
     _check_far(far, _mixed(torch.full_like(log_p, -173 * math.log(2)), log_p - _FAR, share))
     return right(
         "the loss is at most -log(share), 4.6 nats for one image in a hundred: samples and log p(x) tell different "
@@ -560,8 +561,3 @@ def _furthest(got: Tensor, expected: Tensor) -> int:
 def _mixed(log_first: Tensor, log_second: Tensor, share: float) -> Tensor:
     """Log of (1 - share) first + share second."""
     return torch.logaddexp(log_first + math.log1p(-share), log_second + math.log(share))
-
-
-def _tensor(answer: Any) -> Tensor:
-    """An answer in any form, as numbers in double precision."""
-    return torch.as_tensor(array(answer))
