@@ -13,7 +13,7 @@ says of the weights themselves is in `course_lib.weights`, whose functions are o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 COMPARISON_MIME = "application/vnd.course-lib.comparison+json"
 # With fewer effective draws than this the normal interval is visibly too short.
 FEW_EFFECTIVE_DRAWS = 30
+# With fewer runs than this their spread is a rough error, and so it is where one of them is as large as several.
+FEW_RUNS = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +62,9 @@ class Estimate:
         pareto_k: tail index of the contributions, for a plain mean of their absolute values; ``nan`` where it does
             not apply (equal or too few weights).
         kind: what a draw contributes: 0 or 1 (``"hits"``), a weight (``"weights"``), or any number, each as good as
-            another (``"values"``, a plain mean).
+            another (``"values"``, a plain mean). Of ``"runs"`` the draws depend on each other, and the error comes from
+            independent runs; what a sample of draws tells does not apply then, save the share of the largest run.
+        runs: how many such runs there are; 0 for any other kind.
     """
 
     value: float
@@ -70,7 +74,8 @@ class Estimate:
     ess: float
     max_weight_share: float
     pareto_k: float
-    kind: Literal["hits", "weights", "values"] = "weights"
+    kind: Literal["hits", "weights", "values", "runs"] = "weights"
+    runs: int = 0
 
     @classmethod
     def from_log_weights(cls, log_w: ArrayLike) -> Estimate:
@@ -116,6 +121,20 @@ class Estimate:
             kind="values",
         )
 
+    @classmethod
+    def from_runs(cls, values: ArrayLike, n: int) -> Estimate:
+        """The mean of independent estimates of the same thing, each from draws that may depend on each other.
+
+        Args:
+            values: one estimate per run, ``[runs]``.
+            n: draws in all runs together.
+
+        Raises:
+            ValueError: fewer than two runs, or an estimate that is not finite.
+        """
+        plain = cls.from_values(values)
+        return replace(plain, n=n, n_hits=n, ess=math.nan, pareto_k=math.nan, kind="runs", runs=plain.n)
+
     @property
     def relative_variance(self) -> float:
         """Variance of one draw's contribution over the squared mean, as this sample sees it."""
@@ -127,7 +146,8 @@ class Estimate:
         For plain hits and misses it is exact [Clopper1934], and without a single hit the exact
         one-sided bound ``1 - (1 - level)**(1/n)``, the rule of three at 95 %. (Each is right by itself; taking the
         one-sided bound when there is no hit lowers the joint coverage to 94 % around three expected hits.) For
-        weights and values it is the normal interval, which is right when many draws share the sum (see `caveats`).
+        weights and values it is the normal interval, which is right when many draws share the sum (see `caveats`), and
+        for runs Student's, with one degree of freedom less than there are runs.
         Weighted draws without a hit give ``(0, inf)``, because a sample that never got there bounds nothing; so does
         a single one, which has no error.
 
@@ -142,7 +162,8 @@ class Estimate:
             return float(exact.low), float(exact.high)
         if self.n_hits == 0 or math.isnan(self.std_error):
             return 0.0, math.inf
-        half = float(stats.norm.isf((1 - level) / 2)) * self.std_error
+        quantile = stats.t(self.runs - 1).isf if self.kind == "runs" else stats.norm.isf
+        half = float(quantile((1 - level) / 2)) * self.std_error
         return self.value - half, self.value + half
 
     def against(self, exact: float) -> Comparison:
@@ -160,6 +181,13 @@ class Estimate:
             found.append(f"no hit in {self.n:,} draws: only an upper bound can be given")
         elif self.kind == "values" and self.n < FEW_EFFECTIVE_DRAWS:
             found.append(f"{self.n} draws are few for a normal interval: it is too short")
+        elif self.kind == "runs":
+            if self.value == 0:
+                found.append(f"every one of the {self.runs} runs found 0: this says nothing about the value")
+            elif self.runs < FEW_RUNS:
+                found.append(f"{self.runs} runs are few: the error itself is known only roughly")
+            elif self.max_weight_share > FEW_RUNS / 3 / self.runs:
+                found.append(f"one of {self.runs} runs makes up {self.max_weight_share:.0%} of the mean: enlarge them")
         elif self.kind == "weights":
             if self.n_hits == 0:
                 found.append(f"none of the {self.n:,} draws contributed: this proposal says nothing about the value")
@@ -187,6 +215,8 @@ class Estimate:
         if self.n_hits:
             low, high = self.interval()
             rows["95 % interval"] = f"{low:.4g} to {high:.4g}"
+        if self.kind == "runs":
+            return rows | {"runs": f"{self.runs}, of {self.n / self.runs:,.0f} draws"}
         rows["ESS"] = f"{self.ess:,.0f} of {self.n:,}"
         rows["k-hat"] = "not applicable" if math.isnan(self.pareto_k) else f"{self.pareto_k:.2f}"
         rows["largest share"] = f"{self.max_weight_share:.2g}"
@@ -197,7 +227,7 @@ class Estimate:
         text = rows["estimate"]
         if "95 % interval" in rows:
             text += f" (95 %: {rows['95 % interval']})"
-        text += f", ESS {rows['ESS']}, k-hat {rows['k-hat']}"
+        text += f", runs {rows['runs']}" if "runs" in rows else f", ESS {rows['ESS']}, k-hat {rows['k-hat']}"
         return "\n".join([text, *(f"  caution: {caveat}" for caveat in self.caveats)])
 
     __repr__ = __str__

@@ -147,7 +147,7 @@ def test_folder_is_refused(tmp_path):
     ("mean_days", "predecessors", "told"),
     [
         ({}, {}, "no tasks"),
-        ({"a": 1}, {"b": ["a"]}, "task 'b' has predecessors but no mean duration"),
+        ({"a": 1}, {"b": ["a"]}, "task 'b' has predecessors but no duration; give it one"),
         ({"a": 1, "b": 1}, {"b": ["x"]}, "task 'b': predecessor 'x' is not a task"),
         ({"a": 1, "b": 1}, {"b": ["a", "a"]}, "task 'b': predecessor 'a' is named twice"),
         ({"a": 1, "b": 1}, {"a": ["b"], "b": ["a"]}, "a -> b -> a"),

@@ -25,6 +25,7 @@ from course_lib.projects import (
     minimum_variance,
     mixture,
     monte_carlo,
+    parallel,
     scaled,
     simulation,
 )
@@ -222,7 +223,7 @@ def test_other_seed_other_estimate(estimate):
 
 def test_chunks_of_one_run_share_no_draws():
     """Two chunks that repeated each other would halve the information: the spread over seeds tells."""
-    n = 2 * simulation._CHUNK_NUMBERS // len(PLAN.tasks)
+    n = 2 * parallel.chunk_size(len(PLAN.tasks))
     p = float(LAW.sf(20))
     z = [(monte_carlo(PLAN, 20, n, seed).value - p) / math.sqrt(p * (1 - p) / n) for seed in range(300)]
     # The variance of 300 standard normals has standard error sqrt(2 / 300); with repeats it would be 2.

@@ -1,18 +1,19 @@
 r"""The exact law of the completion time.
 
-Exponential durations have no memory, so the set of finished tasks is all there is to know about a running project: a
-continuous-time Markov chain on the sets that contain, with each task, its predecessors. Completion is its absorption,
-and the completion time is phase-type [Kulkarni1986].
+Exponential stages of durations have no memory, so the stage that each task is in, unbegun and finished among them, is
+all there is to know about a running project: a continuous-time Markov chain (`course_lib.projects.chain`). If every
+duration is exponential, a single stage, its states are the sets of finished tasks that contain, with each task, its
+predecessors [Kulkarni1986]. Completion is its absorption, and the completion time is phase-type.
 
 All probabilities come from uniformization: let events arrive at the constant rate :math:`\Lambda`, the largest
-at which the chain leaves any state, and let each event either finish a task or change nothing. With
+at which the chain leaves any state, and let each event either finish a stage or change nothing. With
 :math:`h_n = P(\text{not finished after } n \text{ events})`,
 
 .. math:: P(D \ge t) = \sum_n e^{-\Lambda t} \frac{(\Lambda t)^n}{n!} h_n .
 
 No term is negative, so nothing cancels and the far tail keeps its digits. The same construction, walked forward,
 draws projects *given* that they are late (`late_projects`). The price is the number of events, about
-:math:`\Lambda t`: one task a million times shorter than the others makes it so large that the query is refused. The
+:math:`\Lambda t`: one stage a million times shorter than the others makes it so large that the query is refused. The
 moments solve triangular equations instead, and do not mind.
 """
 
@@ -47,8 +48,11 @@ _NUMBERS_PER_EVENT = 20_000
 def completion_law(plan: Project) -> CompletionLaw:
     """The exact law of the plan's completion time.
 
+    Args:
+        plan: independent durations made of exponential stages: exponential, Erlang, hyperexponential.
+
     Raises:
-        ValueError: the chain has more than 50,000 states.
+        ValueError: other durations, or the chain has more than 50,000 states.
     """
     return CompletionLaw(plan)
 
@@ -65,7 +69,7 @@ def late_projects(plan: Project, deadline: float, n: int, seed: int = 0) -> Floa
         seed: names the draws.
 
     Raises:
-        ValueError: the chain has more than 50,000 states, or as for `CompletionLaw.sample_late`.
+        ValueError: as for `completion_law` or `CompletionLaw.sample_late`.
     """
     return completion_law(plan).sample_late(deadline, n, seed)
 
@@ -77,28 +81,28 @@ class CompletionLaw:
 
     Attributes:
         plan: the plan.
-        n_states: states of its Markov chain, the empty set and the full one included.
+        n_states: states of its Markov chain, the one where nothing is finished and the one where all is included.
     """
 
     def __init__(self, plan: Project) -> None:
         """Build the chain.
 
         Raises:
-            ValueError: it has more than 50,000 states.
+            ValueError: as for `completion_law`.
         """
         self.plan = plan
         self._chain = build_chain(plan)
         self.n_states = self._chain.n_states
-        chain, rates = self._chain, 1.0 / plan.means
-        leaving = np.bincount(chain.source, rates[chain.task], minlength=self.n_states)[:-1]
+        chain = self._chain
+        leaving = chain.leaving()
         self._event_rate = float(leaving.max())
-        jumps = sparse.csr_array((rates[chain.task], (chain.source, chain.target)), shape=(self.n_states,) * 2)
+        jumps = sparse.csr_array((chain.rate, (chain.source, chain.target)), shape=(self.n_states,) * 2)
         self._leaving = leaving
         self._jumps = jumps[:-1, :-1]
         self._finishing = jumps[:-1, [self.n_states - 1]].toarray().ravel() / self._event_rate
-        # Later than this with probability below 1e-300: in every state some task is finished at least at the slowest
-        # rate, so D is at most a sum of n_tasks exponentials of that rate.
-        self._surely_over = float(special.gammainccinv(len(plan.tasks), 1e-300) / leaving.min())
+        # Later than this with probability below 1e-300: in every state some stage is finished at least at the slowest
+        # rate, so D is at most a sum of as many exponentials of that rate as there are stages.
+        self._surely_over = float(special.gammainccinv(chain.n_stages.sum(), 1e-300) / leaving.min())
         # One event of the uniformized chain, among the unfinished states.
         self._step = sparse.csr_array(
             self._jumps / self._event_rate + sparse.diags_array(1 - leaving / self._event_rate)
@@ -131,7 +135,7 @@ class CompletionLaw:
             The shape of ``t``.
 
         Raises:
-            ValueError: a time is not a number, or so late, beside the shortest task, that it takes too many events.
+            ValueError: a time is not a number, or so late, beside the shortest stage, that it takes too many events.
         """
         times = _checked_times(t)
         survival, _ = self._absorption(times)
@@ -177,8 +181,8 @@ class CompletionLaw:
     def late_means(self, deadline: float) -> Floats:
         """E[duration of each task | D >= deadline].
 
-        They are also the means of the product of exponentials closest to the late projects in Kullback-Leibler
-        divergence, the optimum that `cross_entropy` seeks from samples.
+        They are also the means of the product of tilted laws (for exponentials, of exponentials) closest to the late
+        projects in Kullback-Leibler divergence, the optimum that `cross_entropy` seeks from samples.
 
         Args:
             deadline: days.
@@ -189,7 +193,8 @@ class CompletionLaw:
         Raises:
             ValueError: as for `elasticities`.
         """
-        return self.plan.means * (1 + self.elasticities(deadline))
+        # The slope of log P as one task is tilted: its jumps' rates grow by what they add to the days it needs yet.
+        return self.plan.means * (1 + self._slopes(deadline, self._chain.shares_of_mean()))
 
     def elasticities(self, deadline: float) -> Floats:
         """d log P(D >= deadline) / d log mean, for each task: the percentage by which 1 % more work raises the risk.
@@ -202,19 +207,24 @@ class CompletionLaw:
 
         Raises:
             ValueError: the deadline is not a number, P(D >= deadline) is below `SMALLEST_TAIL`, or the deadline is so
-                late, beside the shortest task, that it takes too many events.
+                late, beside the shortest stage, that it takes too many events.
         """
+        return self._slopes(deadline, np.ones(self._chain.rate.size))
+
+    def _slopes(self, deadline: float, slower: Floats) -> Floats:
+        """d log P(D >= deadline) for each task, as its jumps' rates fall by these shares of themselves."""
         weights = self._event_weights(deadline)
         after = self._walk(len(weights) - 1)
         # Reverse mode through the sum over n of weights[n] * start @ step^n @ 1, whose transitions are linear in
-        # the rates. Every term has the same sign: finishing a task can only help.
-        chain, rates = self._chain, 1.0 / self.plan.means
+        # the rates.
+        chain, first = self._chain, self._chain.first_rates
         slopes = np.zeros(chain.task.size)
         value_later = np.zeros(self.n_states)
         for i in range(len(weights) - 2, -1, -1):
             value_later[:-1] = self._step @ value_later[:-1] + weights[i + 1]
             slopes += after[i][chain.source] * (value_later[chain.source] - value_later[chain.target])
-        per_task = np.bincount(chain.task, slopes, minlength=rates.size) * rates / self._event_rate
+        slopes *= slower * (chain.rate / first[chain.task])
+        per_task = np.bincount(chain.task, slopes, minlength=first.size) * first / self._event_rate
         return per_task / float(weights @ after.sum(axis=1))
 
     def sample_late(self, deadline: float, n: int, seed: int = 0) -> Floats:
@@ -242,10 +252,11 @@ class CompletionLaw:
         posterior = weights * unfinished[:, 0]
         n_events = np.sort(rng.choice(len(weights), size=n, p=posterior / posterior.sum()))[::-1]
 
-        targets, tasks, odds = self._jump_tables()
+        targets, tasks, after, odds = self._chain.tables(self._event_rate)
         state = np.zeros(n, dtype=np.int64)
         clock = np.zeros(n)
-        finish = np.full((n, len(self.plan.tasks)), np.inf)
+        progress = np.zeros((n, len(self.plan.tasks)), dtype=np.int64)
+        latest_jump = np.zeros(progress.shape)
         for r in range(int(n_events[0]), 0, -1):
             live = int(np.searchsorted(-n_events, -r, side="right"))
             here = state[:live]
@@ -253,39 +264,28 @@ class CompletionLaw:
             clock[:live] += (max(deadline, 0.0) - clock[:live]) * -np.expm1(np.log(rng.random(live)) / r)
             reach = np.cumsum(odds[here] * unfinished[r - 1][targets[here]], axis=1)
             jump = (rng.random((live, 1)) * reach[:, -1:] >= reach).sum(axis=1)
-            done = tasks[here, jump]
-            moved = np.flatnonzero(done >= 0)
-            finish[moved, done[moved]] = clock[moved]
+            further = tasks[here, jump]
+            moved = np.flatnonzero(further >= 0)
+            latest_jump[moved, further[moved]] = clock[moved]
+            progress[moved, further[moved]] = after[here, jump][moved]
             state[:live] = targets[here, jump]
-        return rng.permutation(self._durations_after(finish, max(deadline, 0.0), rng))
+        finish = np.where(progress == self._chain.n_stages, latest_jump, np.inf)
+        return rng.permutation(self._durations_after(finish, progress, max(deadline, 0.0), rng))
 
-    def _durations_after(self, finish: Floats, deadline: float, rng: np.random.Generator) -> Floats:
-        """Durations from the finish times before the deadline (``inf`` if later): from there on, as planned."""
+    def _durations_after(self, finish: Floats, progress: Ints, deadline: float, rng: np.random.Generator) -> Floats:
+        """Durations from the finish times before the deadline (``inf`` if later): from its stages on, as planned."""
         durations = np.empty_like(finish)
         for j in self.plan.topological_order:
             start = np.max(finish[:, self.plan.predecessor_indices[j]], axis=1, initial=0.0)
-            fresh = rng.exponential(self.plan.means[j], size=len(finish))
+            if len(self._chain.stages[j]) == 1:
+                fresh = rng.exponential(self.plan.means[j], size=len(finish))
+            else:
+                fresh = self._chain.draw_rest(j, progress[:, j], rng)
             running = np.where(np.isfinite(start), deadline - start, 0.0) + fresh
             durations[:, j] = np.where(
                 np.isfinite(finish[:, j]), finish[:, j] - np.where(np.isfinite(start), start, 0.0), running
             )
         return durations
-
-    def _jump_tables(self) -> tuple[Ints, Ints, Floats]:
-        """Targets, tasks (-1: nothing finishes) and odds of one event from each state, ``[n_states, widest + 1]``."""
-        chain = self._chain
-        order = np.argsort(chain.source, kind="stable")
-        source = chain.source[order]
-        column = np.arange(source.size) - np.searchsorted(source, source) + 1
-        shape = (self.n_states, int(column.max()) + 1)
-        targets = np.repeat(np.arange(self.n_states)[:, None], shape[1], axis=1)
-        tasks = np.full(shape, -1)
-        odds = np.zeros(shape)
-        odds[:-1, 0] = 1 - self._leaving / self._event_rate
-        targets[source, column] = chain.target[order]
-        tasks[source, column] = chain.task[order]
-        odds[source, column] = 1.0 / self.plan.means[chain.task[order]] / self._event_rate
-        return targets, tasks, odds
 
     def _absorption(self, times: Floats) -> tuple[Floats, Floats]:
         """P(unfinished after n events) and P(the n-th event finishes the project), for n = 0, 1, ...
@@ -340,11 +340,12 @@ class CompletionLaw:
         events = _enough_events(self._event_rate * min(max(latest, 0.0), self._surely_over))
         touched = events * (_NUMBERS_PER_EVENT + self._step.nnz + n_times)
         if not touched <= _MOST_TOUCHED or (held and events * self.n_states > _MOST_HELD):
-            shortest = self.plan.tasks[int(np.argmin(self.plan.means))]
+            j = int(self._chain.task[np.argmax(self._chain.rate)])
+            short = "as short as" if len(self._chain.stages[j]) == 1 else "with stages as short as those of"
             raise ValueError(
                 f"{latest:g} days are some {events:.1g} events in this plan's chain of {self.n_states:,} states, too "
-                f"many to compute with; use monte_carlo or importance_sampling, or leave out tasks as short as "
-                f"{shortest!r}."
+                f"many to compute with; use monte_carlo or importance_sampling, or leave out tasks {short} "
+                f"{self.plan.tasks[j]!r}."
             )
 
 

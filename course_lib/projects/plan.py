@@ -6,40 +6,36 @@ and how long it takes once every task's duration is known.
 
 from __future__ import annotations
 
-import csv
-import io
+import html
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from course_lib.checks import real_number
+from course_lib.projects.durations import Duration, Exponential, Lognormal, as_duration, mean_days
+from course_lib.projects.table import Row, read_table
 from course_lib.resources import DATA
 
 __all__ = ["Project"]
 
 Floats = NDArray[np.float64]
 
-_COLUMNS = ("task", "predecessors", "mean_days")
-
-
-class _Row(NamedTuple):
-    where: str
-    task: str
-    mean: float | str
-    predecessors: tuple[str, ...]
-
 
 class Project:
-    """Tasks with mean durations in days and a precedence order; durations are independent exponentials.
+    """Tasks with random durations and a precedence order; durations are independent unless made `correlated`.
 
     Attributes:
         tasks: task names, in the order given, ``n_tasks`` of them; a task's place there is its position.
+        durations: the law of each task's duration, ``n_tasks`` of them.
         means: mean durations in days, ``[n_tasks]``, read-only.
+        common_factor: standard deviation of the factor that multiplies all durations of a project; 0 for none.
+        copula: correlations of the normal numbers that the durations are made from, ``[n_tasks, n_tasks]``; None where
+            they are independent.
         predecessors: for each task's name, those of the tasks that must be finished before it may begin.
         topological_order: the positions of all tasks, each after those of its predecessors, ``[n_tasks]``.
         predecessor_indices: for each position, the positions of that task's predecessors, ``n_tasks`` lists.
@@ -51,58 +47,52 @@ class Project:
         8.0
     """
 
-    def __init__(self, mean_days: Mapping[str, float], predecessors: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(self, durations: Mapping[str, Any], predecessors: Mapping[str, Iterable[str]] | None = None) -> None:
         """Build a plan from Python.
 
         Args:
-            mean_days: each task's mean duration in days.
+            durations: for each task a law of `course_lib.projects.durations`, a frozen continuous distribution of
+                `scipy.stats`, or a number: the mean in days of an exponential.
             predecessors: for each task that has any, the tasks it waits for.
 
         Raises:
             ValueError: no tasks, a mean that is not a positive finite number, an unknown or repeated
                 predecessor, or tasks that wait for each other in a circle.
         """
-        means = {str(task): mean for task, mean in mean_days.items()}
         waits = {
             str(task): (before,) if isinstance(before, str) else tuple(map(str, before or ()))
             for task, before in (predecessors or {}).items()
         }
+        known = set(map(str, durations))
         for task in waits:
-            if task not in means:
-                raise ValueError(f"task {task!r} has predecessors but no mean duration; add it to mean_days.")
-        self._build(_Row(f"task {task!r}", task, mean, waits.get(task, ())) for task, mean in means.items())
+            if task not in known:
+                raise ValueError(f"task {task!r} has predecessors but no duration; give it one.")
+        rows = []
+        for task, given in durations.items():
+            where = f"task {str(task)!r}"
+            try:
+                rows.append(Row(where, str(task), as_duration(given), waits.get(str(task), ())))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+        self._build(rows)
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Project:
         """Read a plan from a UTF-8 CSV file.
 
-        Columns ``task``, ``predecessors`` (names separated by ``;`` or ``,``, empty for none) and ``mean_days``;
-        others are ignored.
+        Columns ``task``, ``predecessors`` (names separated by ``;`` or ``,``, empty for none) and ``mean_days``.
+        Durations are exponential unless a column ``distribution`` says otherwise. ``gamma``, ``erlang``,
+        ``hyperexponential`` and ``lognormal`` take ``mean_days`` and ``cv`` (standard deviation over mean).
+        ``triangular`` and ``pert`` take ``optimistic``, ``most_likely`` and ``pessimistic`` days, ``uniform`` the
+        first and the last; or ``mean_days`` and ``cv``. ``fixed`` takes ``mean_days``. Other columns are ignored.
 
         Raises:
             FileNotFoundError, IsADirectoryError: there is no such file, or it is a folder.
             ValueError: the file is empty, is not UTF-8, lacks a column, or holds no valid plan; the message
                 names row and task. Rows are counted as a spreadsheet does, the header being row 1.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise IsADirectoryError(f"{str(path)!r} is a folder; name the CSV file in it.")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path.name} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); "
-                "save it again as 'CSV UTF-8'."
-            ) from None
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no plan file {str(path)!r}; check the path.") from None
-        if not text.strip():
-            raise ValueError(f"{path.name} is empty; it needs a header {','.join(_COLUMNS)} and a row for each task.")
         plan = cls.__new__(cls)
-        try:
-            plan._build(_read_rows(path.name, text))
-        except csv.Error as error:
-            raise ValueError(f"{path.name} is no CSV table ({error}); export it again from your spreadsheet.") from None
+        plan._build(read_table(Path(path)))
         return plan
 
     @classmethod
@@ -111,7 +101,7 @@ class Project:
         return cls.from_csv(DATA / "project_tasks.csv")
 
     def with_means(self, means: ArrayLike) -> Project:
-        """The same tasks in the same order, with other mean durations.
+        """The same tasks in the same order, their durations multiplied so that they have other means.
 
         Args:
             means: days, ``[n_tasks]``.
@@ -122,17 +112,117 @@ class Project:
         means = np.asarray(means, dtype=float)
         if means.shape != self.means.shape:
             raise ValueError(f"this plan has {len(self.tasks)} tasks; got means of shape {means.shape}.")
-        return Project(dict(zip(self.tasks, means.tolist(), strict=True)), self.predecessors)
+        laws: dict[str, Duration] = {}
+        for task, law, mean in zip(self.tasks, self.durations, means.tolist(), strict=True):
+            try:
+                laws[task] = law.with_mean(mean_days(mean))
+            except ValueError as error:
+                raise ValueError(f"task {task!r}: {error}") from None
+        plan = Project(laws, self.predecessors)
+        plan._correlate(self.common_factor, self.copula)
+        return plan
 
-    def _build(self, rows: Iterable[_Row]) -> None:
-        rows = list(rows)
+    def correlated(self, common_factor: float = 0.0, copula: ArrayLike | None = None) -> Project:
+        """The same plan with durations that depend on each other.
+
+        Args:
+            common_factor: all durations of a project are multiplied by one random factor, lognormal with mean 1 and
+                this standard deviation: the weather, or how good the plan's author is at guessing.
+            copula: each task keeps its law, but the normal numbers behind the durations are correlated (a Gaussian
+                copula): a number for every pair of tasks alike, or a matrix ``[n_tasks, n_tasks]``.
+
+        Raises:
+            ValueError: a standard deviation that is negative or infinite, or no positive definite correlations.
+        """
+        common_factor = real_number("the common factor's standard deviation", common_factor)
+        if not 0 <= common_factor < math.inf:
+            raise ValueError(
+                f"the common factor's standard deviation must be 0 or more, and finite; got {common_factor}."
+            )
+        matrix = None
+        if copula is not None:
+            n = len(self.tasks)
+            matrix = np.array(copula, dtype=float)
+            matrix = np.where(np.eye(n, dtype=bool), 1.0, matrix) if matrix.ndim == 0 else matrix
+            if matrix.shape != (n, n):
+                raise ValueError(f"the copula needs one number, or a matrix of shape {(n, n)}; got {matrix.shape}.")
+            if not (np.array_equal(matrix, matrix.T) and (np.diag(matrix) == 1).all()):
+                raise ValueError("the copula's matrix must be symmetric, with 1 on its diagonal.")
+            if not np.linalg.eigvalsh(matrix)[0] > 1e-9:
+                raise ValueError(
+                    "the copula's correlations contradict each other: the matrix is not positive definite."
+                )
+        plan = self.with_means(self.means)
+        plan._correlate(common_factor, matrix)
+        return plan
+
+    def _correlate(self, common_factor: float, copula: Floats | None) -> None:
+        self.common_factor, self.copula = common_factor, copula
+        self._factor_law = Lognormal(1.0, common_factor) if common_factor else None
+        self._root = None if copula is None else np.linalg.cholesky(copula)
+
+    @property
+    def n_normals(self) -> int:
+        """How many independent normal numbers a project's durations are made from."""
+        return len(self.tasks) + (self._factor_law is not None)
+
+    def draw(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw durations.
+
+        Args:
+            rng: advanced by the draws.
+            n: projects to draw.
+
+        Returns:
+            Days, ``[n, n_tasks]``, stored task by task (what `completion_times` likes best).
+        """
+        durations = np.empty((len(self.tasks), n))
+        if self._root is None:
+            for law, row in zip(self.durations, durations, strict=True):
+                law.draw(rng, row)
+        else:
+            rng.standard_normal(out=durations)
+            for law, row, z in zip(self.durations, durations, self._root @ durations, strict=True):
+                row[:] = law.from_normal(z)
+        if self._factor_law:
+            factor = np.empty(n)
+            self._factor_law.draw(rng, factor)
+            durations *= factor
+        return durations.T
+
+    def from_normals(self, z: ArrayLike) -> Floats:
+        """Durations from independent standard normal numbers, each longer where its number is larger.
+
+        Args:
+            z: ``[..., n_normals]``, one for each task and, last, one for the common factor if there is one.
+
+        Returns:
+            Days, ``[..., n_tasks]``.
+
+        Raises:
+            ValueError: the last axis is not ``n_normals`` long.
+        """
+        z = np.asarray(z, dtype=float)
+        if z.ndim == 0 or z.shape[-1] != self.n_normals:
+            raise ValueError(f"z needs a last axis of {self.n_normals} numbers; got shape {z.shape}.")
+        own = z[..., : len(self.tasks)]
+        if self._root is not None:
+            own = own @ self._root.T
+        durations = np.empty((len(self.tasks), *z.shape[:-1]))
+        for j, law in enumerate(self.durations):
+            durations[j] = law.from_normal(own[..., j])
+        if self._factor_law:
+            durations *= self._factor_law.from_normal(z[..., -1])
+        return np.moveaxis(durations, 0, -1)
+
+    def _build(self, rows: list[Row]) -> None:
         if not rows:
             raise ValueError("the plan has no tasks; it needs at least one.")
         known = {row.task for row in rows}
-        mean_days: dict[str, float] = {}
+        laws: dict[str, Duration] = {}
         predecessors: dict[str, tuple[str, ...]] = {}
         for row in rows:
-            if row.task in mean_days:
+            if row.task in laws:
                 raise ValueError(f"{row.where}: there is another task of that name before it; give each its own name.")
             for before in row.predecessors:
                 if before not in known:
@@ -141,15 +231,16 @@ class Project:
                     )
                 if row.predecessors.count(before) > 1:
                     raise ValueError(f"{row.where}: predecessor {before!r} is named twice; name it once.")
-            mean_days[row.task] = _positive(row)
+            laws[row.task] = row.duration
             predecessors[row.task] = row.predecessors
 
-        self.tasks = tuple(mean_days)
-        self.means: Floats = np.array(list(mean_days.values()))
+        self._correlate(0.0, None)
+        self.tasks, self.durations = tuple(laws), tuple(laws.values())
+        self.means: Floats = np.array([law.mean for law in self.durations])
         self.means.flags.writeable = False
         self.predecessors = predecessors
         self.graph = nx.DiGraph()
-        self.graph.add_nodes_from((task, {"mean_days": mean}) for task, mean in mean_days.items())
+        self.graph.add_nodes_from((task, {"mean_days": law.mean}) for task, law in laws.items())
         self.graph.add_edges_from((before, task) for task in self.tasks for before in predecessors[task])
         if not nx.is_directed_acyclic_graph(self.graph):
             circle = [edge[0] for edge in nx.find_cycle(self.graph)]
@@ -260,13 +351,19 @@ class Project:
         if not isinstance(other, Project):
             return NotImplemented
         mine, theirs = (
-            (p.tasks, tuple(p.means), {task: set(before) for task, before in p.predecessors.items()})
+            (
+                p.tasks,
+                p.durations,
+                p.common_factor,
+                None if p.copula is None else p.copula.tobytes(),
+                {task: set(before) for task, before in p.predecessors.items()},
+            )
             for p in (self, other)
         )
         return mine == theirs
 
     def __hash__(self) -> int:
-        return hash((self.tasks, tuple(self.means)))
+        return hash((self.tasks, self.durations))
 
     def __repr__(self) -> str:
         path = self.critical_path()
@@ -274,13 +371,17 @@ class Project:
         return f"Project of {len(self.tasks)} tasks, {self.makespan():g} days along {' -> '.join(shown)}"
 
     def _repr_html_(self) -> str:
+        named = not all(isinstance(law, Exponential) for law in self.durations)
         rows = [
-            f"<tr><td>{task}</td><td>{', '.join(self.predecessors[task])}</td><td>{mean:g}</td></tr>"
-            for task, mean in zip(self.tasks, self.means, strict=True)
+            f"<tr><td>{task}</td><td>{', '.join(self.predecessors[task])}</td><td>{law.mean:g}</td>"
+            + (f"<td>{html.escape(str(law))}</td>" if named else "")
+            + "</tr>"
+            for task, law in zip(self.tasks, self.durations, strict=True)
         ]
         if len(rows) > 20:
-            rows = [*rows[:5], f"<tr><td colspan=3>... {len(rows) - 10} more ...</td></tr>", *rows[-5:]]
-        return f"<table><tr><th>task</th><th>predecessors</th><th>mean (days)</th></tr>{''.join(rows)}</table>"
+            rows = [*rows[:5], f"<tr><td colspan={3 + named}>... {len(rows) - 10} more ...</td></tr>", *rows[-5:]]
+        heading = "<th>law</th>" if named else ""
+        return f"<table><tr><th>task</th><th>predecessors</th><th>mean (days)</th>{heading}</tr>{''.join(rows)}</table>"
 
 
 def _latest(times: list[Floats]) -> Floats:
@@ -288,47 +389,3 @@ def _latest(times: list[Floats]) -> Floats:
     for other in times[1:]:
         latest = np.maximum(latest, other)
     return latest
-
-
-def _positive(row: _Row) -> float:
-    try:
-        mean = float(row.mean.replace("_", " ") if isinstance(row.mean, str) else row.mean)
-    except OverflowError:
-        mean = math.inf
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{row.where}: the mean duration {row.mean!r} is not a number; write days such as 4 or 2.5."
-        ) from None
-    if not (mean > 0 and math.isfinite(mean)):
-        raise ValueError(f"{row.where}: the mean duration is {mean:g}; it must be a positive, finite number of days.")
-    return mean
-
-
-def _read_rows(name: str, text: str) -> Iterable[_Row]:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    filled = (cells for cells in reader if any(cell.strip() for cell in cells))
-    header = [column.strip().lower() for column in next(filled)]
-    for column in _COLUMNS:
-        if header.count(column) != 1:
-            count = "no column" if column not in header else "more than one column"
-            raise ValueError(
-                f"{name} has {count} {column!r}; its first row must name {','.join(_COLUMNS)}, "
-                f"and reads {','.join(header)!r}."
-            )
-    n_tasks = 0
-    for cells in filled:
-        n_tasks += 1
-        where = f"{name}, row {reader.line_num}"
-        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        task = values.get("task", "")
-        if not task:
-            raise ValueError(f"{where}: the task has no name; fill in the column 'task'.")
-        if len(cells) != len(header):
-            raise ValueError(
-                f"{where}, task {task!r}: {len(cells)} cells where the header has {len(header)}; "
-                "separate predecessors with ';' or put them in quotes."
-            )
-        before = tuple(part.strip() for part in re.split("[;,]", values["predecessors"]) if part.strip())
-        yield _Row(f"{where}, task {task!r}", task, values["mean_days"], before)
-    if n_tasks == 0:
-        raise ValueError(f"{name} names its columns but no tasks; add a row for each task.")

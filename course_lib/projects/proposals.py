@@ -1,53 +1,90 @@
 r"""Where to sample instead of the plan's own durations, and what it costs or saves.
 
-A proposal draws durations from q and knows the log-weight log p - log q that makes up for it. Products of
-exponentials (:class:`Proposal`) come with their exact variance: since p is one too, so is p²/q up to a constant,
+A proposal draws durations from q, a law for each task, and knows the log-weight log p - log q that makes up for it.
+Products of exponentials come with their exact variance: since p is one too, so is p²/q up to a constant,
 
 .. math:: E_q[w^2; D \ge t] = \prod_j c_j \; P_r(D \ge t), \quad r_j = 2 / m_j - 1 / \ell_j,
     \quad c_j = \ell_j / (m_j^2 r_j),
 
 for means :math:`m` of the plan and :math:`\ell` of the proposal: the tail of a plan with rates :math:`r`, which
-the chain of `completion_law` gives. Where some :math:`r_j \le 0` the variance is infinite.
+the chain of `completion_law` gives. Where some :math:`r_j \le 0` the variance is infinite. The same holds for gammas
+of the same shape, and for hyperexponentials that are tilted.
 
-`scaled`, `cross_entropy` and `minimum_variance` choose means; `mixture` puts several proposals together.
+`scaled`, `twisted` and `tilted` change laws by a number of your choice, `mixture` puts several proposals together;
+see `course_lib.projects.fitting` for those that choose numbers themselves. Which of them for which law? Multiplying
+durations does for those whose tail is exponential. It fails for heavy tails, such as a lognormal's, where the
+project is late by one task that took very long; `twisted` makes the tail itself heavier. It cannot be done between
+two ends, where the longest durations would be left out or impossible ones drawn; `twisted` can.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
-from course_lib.checks import fraction, positive_number, real_number, whole_number
+from course_lib.checks import positive_number, real_number
 from course_lib.estimates import Estimate
+from course_lib.projects.durations import Duration, Fixed
 from course_lib.projects.law import SMALLEST_TAIL, CompletionLaw, completion_law
 from course_lib.projects.plan import Project
 
-__all__ = ["Mixture", "Proposal", "cross_entropy", "minimum_variance", "mixture", "scaled"]
+__all__ = ["Mixture", "Proposal", "mixture", "scaled", "tilted", "twisted"]
 
 Floats = NDArray[np.float64]
 
 
 class Proposal:
-    """Independent exponential durations with means of your choice.
+    """Independent durations with laws of your choice.
 
     Attributes:
         plan: the plan whose durations are nominally distributed.
+        durations: the law of each task under the proposal, ``n_tasks`` of them.
         means: mean durations in days under the proposal, ``[n_tasks]``, read-only.
     """
 
-    def __init__(self, plan: Project, means: ArrayLike) -> None:
-        """Choose means in days, ``[n_tasks]``.
+    def __init__(self, plan: Project, durations: Any) -> None:
+        """Choose a law for each task; a number of days stands for the plan's law, multiplied to have that mean.
+
+        Args:
+            plan: the plan.
+            durations: ``n_tasks`` laws or numbers.
 
         Raises:
-            ValueError: a mean is not a positive finite number, or there is not one for each task.
+            ValueError: a mean is not a positive finite number, there is not one for each task, a law leaves out
+                durations that the plan allows, or the plan's durations depend on each other.
         """
-        self.plan = plan
-        self.means: Floats = plan.with_means(means).means
-        self._tilted = [j for j in range(len(plan.tasks)) if self.means[j] != plan.means[j]]
+        if plan.common_factor or plan.copula is not None:
+            raise ValueError("the durations of this plan depend on each other; use monte_carlo or splitting.")
+        if isinstance(durations, Sequence) and any(isinstance(law, Duration) for law in durations):
+            if len(durations) != len(plan.tasks):
+                raise ValueError(f"this plan has {len(plan.tasks)} tasks; got {len(durations)} laws.")
+            means = [law.mean if isinstance(law, Duration) else law for law in durations]
+            of_means = zip(durations, plan.with_means(means).durations, strict=True)
+            laws = tuple(law if isinstance(law, Duration) else other for law, other in of_means)
+        else:
+            laws = plan.with_means(durations).durations
+        for task, own, nominal in zip(plan.tasks, laws, plan.durations, strict=True):
+            (low, high), (least, most) = own.support, nominal.support
+            if own != nominal and not (low <= least and high >= most):
+                raise ValueError(
+                    f"task {task!r}: the plan's durations are {least:g} to {most:g} days, and the proposal draws only "
+                    f"{low:g} to {high:g}; use twisted, which draws them all."
+                )
+        self.plan, self.durations = plan, laws
+        self._tilted = [j for j, own in enumerate(laws) if own != plan.durations[j]]
+
+    @cached_property
+    def means(self) -> Floats:
+        """Mean durations in days under the proposal."""
+        means = np.array([law.mean for law in self.durations])
+        means.flags.writeable = False
+        return means
 
     @property
     def is_nominal(self) -> bool:
@@ -64,9 +101,9 @@ class Proposal:
         Returns:
             Days, ``[n, n_tasks]``, stored task by task (what `Project.completion_times` likes best).
         """
-        durations = np.empty((len(self.means), n))
-        rng.standard_exponential(out=durations)
-        durations *= self.means[:, None]
+        durations = np.empty((len(self.durations), n))
+        for law, row in zip(self.durations, durations, strict=True):
+            law.draw(rng, row)
         return durations.T
 
     def log_weights(self, durations: ArrayLike) -> Floats:
@@ -81,8 +118,7 @@ class Proposal:
         durations = np.asarray(durations, dtype=float)
         log_w = np.zeros(durations.shape[:-1])
         for j in self._tilted:
-            nominal, own = self.plan.means[j], self.means[j]
-            log_w += math.log(own / nominal) + durations[..., j] * (1 / own - 1 / nominal)
+            log_w += self.durations[j].log_weight(self.plan.durations[j], durations[..., j])
         return log_w
 
     def relative_variance(self, deadline: float) -> float:
@@ -97,7 +133,8 @@ class Proposal:
 
         Raises:
             ValueError: the deadline is not a number, the plan's chain is too large or takes too many events (see
-                `CompletionLaw`), or P(D >= deadline), or its square, is too small for a float.
+                `CompletionLaw`), P(D >= deadline), or its square, is too small for a float, or there is no exact value
+                for these laws.
         """
         deadline = real_number("the deadline", deadline, "days")
         probability = float(completion_law(self.plan).sf(deadline))
@@ -105,30 +142,33 @@ class Proposal:
             raise ValueError(
                 f"P(D >= {deadline:g}) is below {SMALLEST_TAIL:g}, too small to divide by; choose an earlier deadline."
             )
-        if not (self._second_moment_rates > 0).all():
+        second_moment = self.log_second_moment(deadline)
+        if second_moment is None:
             return math.inf
-        log_ratio = self._log_second_moment(deadline)[0] - 2 * math.log(probability)
+        log_ratio = second_moment[0] - 2 * math.log(probability)
         if log_ratio > 700:
             raise ValueError(f"the relative variance is e**{log_ratio:.0f}, too large for a float.")
         return max(math.exp(log_ratio) - 1, 0.0)
 
-    @property
-    def _second_moment_rates(self) -> Floats:
-        """The rates r, one a day; unless all are positive the second moment is infinite."""
-        return 2 / self.plan.means - 1 / self.means
+    def log_second_moment(self, deadline: float) -> tuple[float, CompletionLaw] | None:
+        """log E_q[w^2; D >= deadline], and the law of p²/q that it comes from; None if it is infinite.
 
-    def _log_second_moment(self, deadline: float) -> tuple[float, CompletionLaw]:
-        """log E_q[w^2; D >= deadline], and the law of the plan with rates r that it comes from."""
-        rates = self._second_moment_rates
-        constants = np.log(self.means) - 2 * np.log(self.plan.means) - np.log(rates)
-        law = completion_law(self.plan.with_means(1 / rates))
+        Raises:
+            ValueError: as for `relative_variance`.
+        """
+        squared = [p.squared_ratio(q) for p, q in zip(self.plan.durations, self.durations, strict=True)]
+        if any(term is None for term in squared):
+            return None
+        terms = [term for term in squared if term is not None]
+        laws = dict(zip(self.plan.tasks, (law for _, law in terms), strict=True))
+        law = completion_law(Project(laws, self.plan.predecessors))
         tail = float(law.sf(deadline))
         if tail < SMALLEST_TAIL:
             raise ValueError(
                 f"the second moment of the weights at {deadline:g} days is too small for a float; "
                 "choose an earlier deadline."
             )
-        return float(constants.sum() + np.log(tail)), law
+        return math.fsum(log_c for log_c, _ in terms) + math.log(tail), law
 
     def __repr__(self) -> str:
         means = ", ".join(f"{task}: {self.means[j]:.3g}" for j, task in enumerate(self.plan.tasks) if j in self._tilted)
@@ -179,7 +219,10 @@ class Mixture:
         chosen = rng.choice(len(self.components), size=n, p=self.shares)
         durations = np.empty((len(self.plan.tasks), n))
         rng.standard_exponential(out=durations)
-        durations *= np.stack([component.means for component in self.components], axis=1)[:, chosen]
+        drawn_by = [np.flatnonzero(chosen == k) for k in range(len(self.components))]
+        for j, hazards in enumerate(durations):
+            for component, mine in zip(self.components, drawn_by, strict=True):
+                hazards[mine] = component.durations[j].from_hazard(hazards[mine])
         return durations.T
 
     def log_weights(self, durations: ArrayLike) -> Floats:
@@ -221,15 +264,53 @@ class Mixture:
 
 
 def scaled(plan: Project, factor: float, tasks: Iterable[str] | None = None) -> Proposal:
-    """Multiply mean durations by ``factor``: of ``tasks``, or of all.
+    """Multiply durations by ``factor``: of ``tasks``, or of all. Fixed durations stay.
+
+    Raises:
+        ValueError: an unknown task, a factor that is not positive and finite, or durations between two ends, which
+            can only be `twisted`.
+    """
+    factor = positive_number("the factor", factor)
+    return _changed(plan, tasks, lambda law: law if isinstance(law, Fixed) or factor == 1 else law.scaled(factor))
+
+
+def twisted(plan: Project, factor: float, tasks: Iterable[str] | None = None) -> Proposal:
+    """Multiply cumulative hazards by ``factor``: draw from P(T > t)**(1 / factor) in place of P(T > t).
+
+    Draws are of the same durations as the plan's, long ones more often if the factor is above 1. For exponentials it
+    is `scaled`.
 
     Raises:
         ValueError: an unknown task, or a factor that is not positive and finite.
+
+    Source: [Juneja2002].
     """
     factor = positive_number("the factor", factor)
-    means = plan.means.copy()
-    means[plan.task_indices(plan.tasks if tasks is None else tasks)] *= factor
-    return Proposal(plan, means)
+    return _changed(plan, tasks, lambda law: law if factor == 1 else law.twisted(factor))
+
+
+def tilted(plan: Project, rate: float, tasks: Iterable[str] | None = None) -> Proposal:
+    """Multiply densities by exp(``rate`` t), and normalize them: of ``tasks``, or of all. Fixed durations stay.
+
+    For exponential, gamma and hyperexponential durations, whose families `cross_entropy` chooses from.
+
+    Raises:
+        ValueError: an unknown task, a rate, one a day, that is not below that of the tail of each, or durations whose
+            tilting is not known in closed form.
+
+    Source: [Asmussen2007], section V.1.
+    """
+    return _changed(plan, tasks, lambda law: law.tilted(rate))
+
+
+def _changed(plan: Project, tasks: Iterable[str] | None, change: Callable[[Duration], Duration]) -> Proposal:
+    laws = list(plan.durations)
+    for j in plan.task_indices(plan.tasks if tasks is None else tasks):
+        try:
+            laws[j] = change(laws[j])
+        except ValueError as error:
+            raise ValueError(f"task {plan.tasks[j]!r}: {error}") from None
+    return Proposal(plan, laws)
 
 
 def mixture(components: Sequence[Proposal], shares: ArrayLike | None = None) -> Mixture:
@@ -246,80 +327,3 @@ def mixture(components: Sequence[Proposal], shares: ArrayLike | None = None) -> 
         ValueError: no components, different plans, or shares that are not positive or do not sum to 1.
     """
     return Mixture(components, shares)
-
-
-def cross_entropy(
-    plan: Project, deadline: float, n: int = 20_000, seed: int = 0, elite: float = 0.1, max_rounds: int = 50
-) -> Proposal:
-    """Means chosen from samples: in each round, the weighted average durations of the latest projects so far.
-
-    The level rises to the deadline by quantiles, because at first no draw comes near it. The limit of many draws
-    is ``completion_law(plan).late_means(deadline)``. It minimizes a Kullback-Leibler divergence, not the variance.
-
-    One set of means cannot make one of many paths late at a time. Where many are about equally long the level can
-    stall; then take a `mixture` with a component for each, ``mixture([scaled(plan, f, path) for path in paths])``, and
-    f near the deadline over the mean length of a path.
-
-    Args:
-        plan: the plan.
-        deadline: days.
-        n: draws in each round.
-        seed: of the draws.
-        elite: the share of draws that set the next level.
-        max_rounds: rounds before giving up.
-
-    Raises:
-        ValueError: an argument out of range, or the level does not reach the deadline.
-
-    Source: [Rubinstein1997]; [Boer2005].
-    """
-    n, deadline = whole_number("n", n, least=100), real_number("the deadline", deadline, "days")
-    if math.isinf(deadline):
-        raise ValueError(f"the deadline must be finite; got {deadline}.")
-    elite, max_rounds = fraction("elite", elite), whole_number("max_rounds", max_rounds)
-    rng = np.random.default_rng(whole_number("the seed", seed, least=0))
-    proposal = Proposal(plan, plan.means)
-    level = -math.inf
-    for _ in range(max_rounds):
-        durations = proposal.draw(rng, n)
-        times = plan.completion_times(durations)
-        reached, level = level >= deadline, min(deadline, float(np.quantile(times, 1 - elite)))
-        late = durations[times >= level]
-        log_w = proposal.log_weights(late)
-        proposal = Proposal(plan, np.average(late, axis=0, weights=np.exp(log_w - log_w.max())))
-        if reached and level >= deadline:
-            return proposal
-    raise ValueError(
-        f"cross_entropy reached {level:.4g} of {deadline:g} days in {max_rounds} rounds; "
-        "raise n or choose an earlier deadline, or, if several paths may be the longest, sample each of them: "
-        "mixture([scaled(plan, f, path) for path in paths]) with f near the deadline over the mean length of a path."
-    )
-
-
-def minimum_variance(plan: Project, deadline: float) -> Proposal:
-    """The product of exponentials with the smallest exact variance, found by descent on its logarithm.
-
-    Args:
-        plan: the plan.
-        deadline: days.
-
-    Raises:
-        ValueError: as for `Proposal.relative_variance`; `cross_entropy` needs no chain.
-        RuntimeError: the search did not converge.
-    """
-    nominal = plan.means
-    late_means = completion_law(plan).late_means(deadline)
-
-    def objective(log_ratio: Floats) -> tuple[float, Floats]:
-        own = nominal * np.exp(log_ratio)
-        proposal = Proposal(plan, own)
-        value, law = proposal._log_second_moment(deadline)
-        # d/d log own of log c_j = 1 - 1 / (own r_j); of log P_r = -elasticity / (own r_j), as r_j = 2/m_j - 1/own_j.
-        return value, 1 - (1 + law.elasticities(deadline)) / (own * proposal._second_moment_rates)
-
-    # The variance is finite above half the nominal mean; the bound keeps clear of it.
-    bounds = [(math.log(0.55), None)] * nominal.size
-    found = optimize.minimize(objective, np.log(late_means / nominal), jac=True, method="L-BFGS-B", bounds=bounds)
-    if not found.success:
-        raise RuntimeError(f"the search for the smallest variance stopped early: {found.message}")
-    return Proposal(plan, nominal * np.exp(found.x))

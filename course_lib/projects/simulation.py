@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Literal
 
 import networkx as nx
@@ -22,6 +20,7 @@ from tqdm import tqdm
 from course_lib.checks import real_number, whole_number
 from course_lib.estimates import Estimate, RunningEstimate
 from course_lib.projects.law import completion_law
+from course_lib.projects.parallel import chunk_size, in_order, thread_count
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import Mixture, Proposal
 
@@ -29,8 +28,6 @@ __all__ = ["conditional_monte_carlo", "importance_sampling", "monte_carlo"]
 
 Floats = NDArray[np.float64]
 
-# Numbers drawn at a time: 0.8 MB of durations, which stay in a core's cache.
-_CHUNK_NUMBERS = 100_000
 # Chunks that a thread takes at a time.
 _BLOCK = 16
 # A progress bar appears when a run takes longer than this.
@@ -50,7 +47,12 @@ def monte_carlo(plan: Project, deadline: float, n: int, seed: int = 0, threads: 
     Raises:
         ValueError: ``n``, ``seed`` or ``threads`` out of range, or the deadline is not a number.
     """
-    return importance_sampling(plan, deadline, Proposal(plan, plan.means), n, seed, threads)
+    deadline = real_number("the deadline", deadline, "days")
+
+    def hits(rng: np.random.Generator, n_draws: int) -> Floats:
+        return np.zeros(np.count_nonzero(plan.completion_times(plan.draw(rng, n_draws)) >= deadline))
+
+    return _run(plan, hits, "hits", n, seed, threads)
 
 
 def importance_sampling(
@@ -112,7 +114,7 @@ def conditional_monte_carlo(
 
     Raises:
         ValueError: as for `importance_sampling`, the proposal is a mixture, no task lies on every path, or the chance
-            of those that do takes too many events (see `CompletionLaw.sf`).
+            of those that do is not known exactly or takes too many events (see `completion_law`, `CompletionLaw.sf`).
 
     Source: [Asmussen2007], section V.4.
     """
@@ -122,19 +124,20 @@ def conditional_monte_carlo(
         raise ValueError(
             "no task lies on every path of this plan, so there is none to integrate out; use importance_sampling."
         )
-    means = plan.means.copy()
+    laws = list(plan.durations)
     if proposal is not None:
         _check_same_plan(plan, proposal)
         if not isinstance(proposal, Proposal):
-            raise ValueError("conditional_monte_carlo takes a Proposal, one product of exponentials, not a mixture.")
-        means[:] = proposal.means
-    means[always] = plan.means[always]
-    others = Proposal(plan, means)
-    series = [plan.tasks[j] for j in plan.topological_order if j in always]
+            raise ValueError("conditional_monte_carlo takes a Proposal, one law for each task, not a mixture.")
+        laws = [
+            own if j not in always else law for j, (own, law) in enumerate(zip(proposal.durations, laws, strict=True))
+        ]
+    others = Proposal(plan, laws)
+    series = [j for j in plan.topological_order if j in always]
     always_law = completion_law(
         Project(
-            {task: float(plan.means[plan.tasks.index(task)]) for task in series},
-            {after: [before] for before, after in itertools.pairwise(series)},
+            {plan.tasks[j]: plan.durations[j] for j in series},
+            {plan.tasks[after]: [plan.tasks[before]] for before, after in itertools.pairwise(series)},
         )
     )
 
@@ -166,8 +169,8 @@ def _run(
     threads: int | None,
 ) -> Estimate:
     n, seed = whole_number("n", n), whole_number("the seed", seed, least=0)
-    threads = _processors() if threads is None else whole_number("threads", threads)
-    chunk = max(1, _CHUNK_NUMBERS // len(plan.tasks))
+    threads = thread_count(threads)
+    chunk = chunk_size(len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:
         block = RunningEstimate(n, kind)
@@ -181,30 +184,7 @@ def _run(
     blocks = range(0, math.ceil(n / chunk), _BLOCK)
     with tqdm(total=n, unit=" projects", unit_scale=True, delay=_PATIENCE_SECONDS, leave=False) as progress:
         # Merged in order of the blocks: the same sums, digit for digit, whichever thread finished first.
-        for block in _in_order(run_block, blocks, threads):
+        for block in in_order(run_block, blocks, threads):
             total.merge(block)
             progress.update(min(_BLOCK * chunk, n - progress.n))
     return total.estimate()
-
-
-def _processors() -> int:
-    # Only Linux tells a process which processors it may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_order(work: Callable[[int], RunningEstimate], items: range, threads: int) -> Iterator[RunningEstimate]:
-    """Results of ``work`` in the order of ``items``, a few at a time in flight, stopping at once when interrupted."""
-    if threads == 1:
-        yield from map(work, items)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        waiting: list[Future[RunningEstimate]] = []
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= 2 * threads:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
