@@ -103,6 +103,7 @@ class CompletionLaw:
         # Later than this with probability below 1e-300: in every state some stage is finished at least at the slowest
         # rate, so D is at most a sum of as many exponentials of that rate as there are stages.
         self._surely_over = float(special.gammainccinv(chain.n_stages.sum(), 1e-300) / leaving.min())
+        self._walked: tuple[int, Floats, Floats] = (0, np.array([]), np.array([]))
         # One event of the uniformized chain, among the unfinished states.
         self._step = sparse.csr_array(
             self._jumps / self._event_rate + sparse.diags_array(1 - leaving / self._event_rate)
@@ -292,14 +293,24 @@ class CompletionLaw:
 
         As many n as ``times`` need, or until nothing is left that a float can hold.
         """
-        self._refuse_too_many_events(float(times.max(initial=0.0)), times.size)
-        latest = self._event_rate * float(times.max(initial=0.0))
+        latest = float(times.max(initial=0.0))
+        self._refuse_too_many_events(latest, times.size)
+        n = math.ceil(_enough_events(self._event_rate * min(latest, self._surely_over)))
+        # Asked again and again, as by conditional_monte_carlo, a walk is remembered. It is replaced and never changed,
+        # because several threads may ask.
+        walked, survival, finishing = self._walked
+        if n > walked:
+            survival, finishing = self._walk_to_absorption(n)
+            self._walked = n, survival, finishing
+        return survival[:n], finishing[: n + 1]
+
+    def _walk_to_absorption(self, n: int) -> tuple[Floats, Floats]:
         survival: list[float] = []
         finishing = [0.0]
         here = np.zeros(self.n_states - 1)
         here[0] = 1.0
         backwards = sparse.csr_array(self._step.T)
-        while len(survival) < _enough_events(latest) and here.sum() > 1e-300:
+        while len(survival) < n and here.sum() > 1e-300:
             survival.append(float(here.sum()))
             finishing.append(float(here @ self._finishing))
             here = backwards @ here
@@ -360,13 +371,17 @@ def _poisson_average(values: Floats, y: Floats) -> Floats:
     Nested multiplication from the last term down; a running total that grows large is scaled back, and the
     scale is put right in the exponent at the end. All terms are positive, so nothing cancels.
     """
-    total, scale, times_scaled = np.zeros_like(y), np.ones_like(y), np.zeros_like(y)
+    total, times_scaled = np.zeros_like(y), np.zeros_like(y)
+    scale: Floats | float = 1.0
     for n in range(len(values) - 1, -1, -1):
-        total = total * (y / (n + 1)) + scale * values[n]
-        if n % 16 == 0:
+        total *= y
+        total *= 1 / (n + 1)
+        total += scale * values[n]
+        if n % 16 == 0 and total.max(initial=0.0) > 1e150:
             large = total > 1e150
             shrink = np.where(large, 1e-150, 1.0)
-            total, scale, times_scaled = total * shrink, scale * shrink, times_scaled + large
+            total *= shrink
+            scale, times_scaled = scale * shrink, times_scaled + large
     # In two steps, because the first factor alone may be below the smallest float.
     half = np.exp((150 * math.log(10) * times_scaled - y) / 2)
     return total * half * half
