@@ -112,7 +112,7 @@ class Estimate:
         shares = sizes / sizes.max() if sizes.any() else sizes
         return cls(
             value=float(draws.mean()),
-            std_error=float(draws.std(ddof=1) / math.sqrt(draws.size)),
+            std_error=_deviation(draws) / math.sqrt(draws.size),
             n=draws.size,
             n_hits=draws.size,
             ess=float(draws.size),
@@ -149,7 +149,7 @@ class Estimate:
         weights and values it is the normal interval, which is right when many draws share the sum (see `caveats`), and
         for runs Student's, with one degree of freedom less than there are runs.
         Weighted draws without a hit give ``(0, inf)``, because a sample that never got there bounds nothing; so does
-        a single one, which has no error.
+        a single one, which has no error, and runs that all found 0.
 
         Raises:
             ValueError: ``level`` is not between 0 and 1.
@@ -160,7 +160,8 @@ class Estimate:
                 return 0.0, -math.expm1(math.log1p(-level) / self.n)
             exact = stats.binomtest(self.n_hits, self.n).proportion_ci(level, method="exact")
             return float(exact.low), float(exact.high)
-        if self.n_hits == 0 or math.isnan(self.std_error):
+        nothing_found = self.kind == "runs" and self.value == self.std_error == 0
+        if self.n_hits == 0 or nothing_found or math.isnan(self.std_error):
             return 0.0, math.inf
         quantile = stats.t(self.runs - 1).isf if self.kind == "runs" else stats.norm.isf
         half = float(quantile((1 - level) / 2)) * self.std_error
@@ -378,6 +379,13 @@ class RunningEstimate:
             pareto_k=pareto_k(self._largest, n),
             kind=self._kind,
         )
+
+
+def _deviation(draws: Floats) -> float:
+    """Standard deviation of a sample, however small or large its numbers are."""
+    # Squares of numbers below 1e-162 are 0. To scale by a power of two rounds nothing.
+    exponent = math.frexp(float(np.abs(draws).max()))[1]
+    return math.ldexp(float(np.ldexp(draws, -exponent).std(ddof=1)), exponent)
 
 
 def value_with_error(value: float, std_error: float) -> str:

@@ -27,13 +27,18 @@ from course_lib.projects import (
     mixture,
     monte_carlo,
     scaled,
+    splitting,
 )
+from course_lib.projects.durations import Pert
 from course_lib.vae import elbo
 
 NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04, notebook_05)
 PLAN = Project.example()
 TAIL = float(completion_law(PLAN).sf(70))
 HOUSE = Project({"frame": 20, "roof": 10, "pipes": 12}, {"roof": ["frame"], "pipes": ["frame"]})
+THREE_POINTS = Project(
+    {"frame": Pert(10, 20, 40), "roof": Pert(5, 10, 25), "pipes": 4}, {"roof": ["frame"], "pipes": ["frame"]}
+)
 SERIES = Project({"dig": 12, "pour": 10, "build": 8}, {"pour": ["dig"], "build": ["pour"]})
 HOUSE_ESTIMATE = importance_sampling(HOUSE, 150, cross_entropy(HOUSE, 150), n=50_000)
 
@@ -293,6 +298,25 @@ def overwritten(log_w, log_w_true):
 
 
 # check -> (right answers, [(wrong answers, words of the hint that names the mistake)])
+def controlled(slope=lambda v, c: np.polyfit(c, v, 1)[0]):
+    return lambda v, c, m: v.mean() - slope(v, c) * (c.mean() - m)
+
+
+def moving(
+    shrink=lambda b: math.sqrt(1 - b * b),
+    grow=lambda b: b,
+    noise=lambda shape, rng: rng.standard_normal(shape),
+    keep=lambda passes, new, old: np.where(passes[:, None], new, old),
+    harder=1.0,
+    form=lambda z: z,
+):
+    def move(z, level, size, rng):
+        new = shrink(size) * z + grow(size) * noise(z.shape, rng)
+        return form(keep(PLAN.completion_times(PLAN.from_normals(new)) >= harder * level, new, z))
+
+    return move
+
+
 CASES = {
     notebook_01.standard_error: (
         [
@@ -430,6 +454,30 @@ CASES = {
             (lambda task, n: criticality()(task, n)[0], "return two numbers"),
         ],
     ),
+    notebook_01.with_control: (
+        [
+            controlled(),
+            controlled(lambda v, c: np.polyfit(c, v, 1)[0]),
+            controlled(lambda v, c: np.cov(v, c)[0, 1] / c.var()),
+            controlled(lambda v, c: ((v - v.mean()) * (c - c.mean())).mean() / c.var()),
+            lambda v, c, m: stats.linregress(c, v).intercept + stats.linregress(c, v).slope * m,
+            lambda v, c, m: torch.as_tensor(v).mean() - np.polyfit(c, v, 1)[0] * (c.mean() - m),
+        ],
+        [
+            (lambda v, c, m: v.mean(), "the plain mean"),
+            (lambda v, c, m: np.polyfit(c, v, 1)[0], "that is the slope"),
+            (lambda v, c, m: 2 * v.mean() - controlled()(v, c, m), "the sign"),
+            (controlled(lambda v, c: 1), "slope 1"),
+            (controlled(lambda v, c: np.polyfit(v, c, 1)[0]), "the variance of the values"),
+            (controlled(lambda v, c: np.corrcoef(v, c)[0, 1]), "the correlation for a slope"),
+            (controlled(lambda v, c: np.cov(v, c)[0, 1]), "the covariance for a slope"),
+            (controlled(lambda v, c: np.cov(v, c)[0, 1] / c.std(ddof=1)), "the standard deviation of the control"),
+            (lambda v, c, m: controlled()(v, c, 0), "the known mean is missing"),
+            (lambda v, c, m: controlled()(v, c, 15), "use the argument `known_mean`"),
+            (controlled(lambda v, c: 0.5), "in place of 15, with slope"),
+            (lambda v, c, m: v, "give one number"),
+        ],
+    ),
     notebook_02.log_weights: (
         [
             lambda t, p, q: ratios(t, p, q).sum(axis=1),
@@ -559,8 +607,43 @@ CASES = {
             (lambda a, b, s: a + b, "the answer is"),
         ],
     ),
+    notebook_02.move: (
+        [
+            moving(),
+            moving(noise=lambda shape, rng: np.random.default_rng(9).standard_normal(shape)),
+            moving(
+                keep=lambda passes, new, old: np.stack(
+                    [n if p else o for p, n, o in zip(passes, new, old, strict=True)]
+                )
+            ),
+            moving(form=lambda z: torch.tensor(z, dtype=torch.float32)),
+        ],
+        [
+            (moving(shrink=lambda b: 1), "the variance grows above 1"),
+            (moving(shrink=lambda b: 1 - b), "is multiplied by 1 - size;"),
+            (moving(shrink=lambda b: 1 - b * b), "the root is missing"),
+            (moving(shrink=lambda b: math.sqrt(1 - b)), "squared under the root"),
+            (lambda z, level, size, rng: moving()(z, level, math.sqrt(1 - size**2), rng), "interchanged"),
+            (moving(shrink=lambda b: 0, grow=lambda b: 1), "nothing left of z"),
+            (moving(grow=lambda b: 1), "xi is not multiplied by size"),
+            (moving(grow=lambda b: 0), "nothing new is added"),
+            (moving(grow=lambda b: b * b), "size squared"),
+            (moving(grow=lambda b: 2 * b), "should have mean 2.40 and standard deviation 0.8"),
+            (lambda z, level, size, rng: z, "no project moved, though all"),
+            (lambda z, level, size, rng: PLAN.from_normals(moving()(z, level, size, rng)), "as durations do"),
+            (moving(noise=lambda shape, rng: rng.standard_normal((shape[0], 1))), "a fresh normal number of its own"),
+            (moving(noise=lambda shape, rng: rng.standard_normal(shape[1])), "a fresh normal number of its own"),
+            (moving(keep=lambda passes, new, old: new), "take less than the level of 30 days"),
+            (moving(keep=lambda passes, new, old: new[passes]), "no project is dropped"),
+            (moving(keep=lambda passes, new, old: new if passes.all() else old), "each decides for itself"),
+            (moving(keep=lambda passes, new, old: np.where(new > old, new, old)), "should have mean 2.40"),
+            (moving(harder=1.2), "of the projects moved, where"),
+        ],
+    ),
     notebook_02.own_plan: (
         [
+            (HOUSE, 150, splitting(HOUSE, 150, n=40_000)),
+            (THREE_POINTS, 60, splitting(THREE_POINTS, 60, n=40_000)),
             (HOUSE, 150, HOUSE_ESTIMATE),
             (HOUSE, 150, importance_sampling(HOUSE, 150, mixture([scaled(HOUSE, 3), scaled(HOUSE, 1)]), n=50_000)),
             (HOUSE, np.float64(150), conditional_monte_carlo(HOUSE, 150, n=50_000)),
@@ -570,6 +653,8 @@ CASES = {
         ],
         [
             ((HOUSE, 400, monte_carlo(HOUSE, 400, n=500)), "no draw missed"),
+            ((HOUSE, 150, splitting(HOUSE, 150, n=20_000, runs=5)), "5 runs are few"),
+            ((THREE_POINTS, 40, splitting(THREE_POINTS, 40, n=640)), "is not below 1 %"),
             ((HOUSE, 150, monte_carlo(HOUSE, 150, n=100_000)), "plain Monte Carlo"),
             ((HOUSE, 150, by_hand(HOUSE, 150, scaled(HOUSE, 1), 100_000)), "plain Monte Carlo"),
             ((HOUSE, 150, importance_sampling(HOUSE, 150, scaled(HOUSE, 20), n=100)), "caution"),

@@ -37,6 +37,11 @@ FIGURES = {
     "merging_paths": lambda: notebook_01.merging_paths({"1-2": DURATIONS[:, 0] + DURATIONS[:, 1]}, TIMES, TITLE),
     "chain": lambda: notebook_01.chain(STATES, np.full(5, 0.2), day=3),
     "law_against_simulation": lambda: notebook_01.law_against_simulation(LAW, TIMES, {"mean": LAW.mean}, TITLES),
+    "tails": lambda: notebook_01.tails({"one": TIMES, "other": 2 * TIMES}, 70, TITLE),
+    "control_variate": lambda: notebook_01.control_variate(DURATIONS[:, 0], TIMES, 4.0, LAW.mean, TITLE),
+    "errors_of_methods": lambda: notebook_01.errors_of_methods(
+        np.array([10, 100]), {"one": [3.0, 1.0], "other": [1.0, 0.1]}, LAW.std, TITLE
+    ),
     "estimates_with_intervals": lambda: plans.estimates_with_intervals(
         {"none": monte_carlo(PLAN, 70, 10), "some": monte_carlo(PLAN, 30, 1000)}, 1e-3, "n", TITLE
     ),

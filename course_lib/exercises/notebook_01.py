@@ -13,7 +13,15 @@ from course_lib.exercises.answers import array, explain, matches, number, pair
 from course_lib.exercises.verdict import Verdict, check, right, wrong
 from course_lib.projects import Project, completion_law
 
-__all__ = ["criticality", "estimates", "mean_of_max", "projects_needed", "standard_error", "upper_bound"]
+__all__ = [
+    "criticality",
+    "estimates",
+    "mean_of_max",
+    "projects_needed",
+    "standard_error",
+    "upper_bound",
+    "with_control",
+]
 
 # The notebook's own `durations` and `times`.
 _STORED = 100_000
@@ -316,6 +324,76 @@ def criticality(answer: Callable[[str, int], tuple[float, float]]) -> Verdict:
     return right(
         f"task 9 is on the longest path in {share:.0%} of all projects, though not on the plan's critical path."
     )
+
+
+@check
+def with_control(answer: Callable[[np.ndarray, np.ndarray, float], float]) -> Verdict:
+    """Exercise 7: mean(values) - b * (mean(control) - known_mean), b = cov / var(control)."""
+    plan = Project.example()
+    inputs = []
+    for seed, path in ((0, "1 2 4 10"), (4, "1 3 8 10")):
+        drawn = np.random.default_rng(seed).exponential(plan.means, size=(40, 10))
+        along = plan.task_indices(path.split())
+        inputs.append((plan.completion_times(drawn), drawn[:, along].sum(axis=1), float(plan.means[along].sum())))
+    got = [number(answer(values.copy(), control.copy(), known)) for values, control, known in inputs]
+
+    def corrected(values: np.ndarray, control: np.ndarray, known: float, slope: float) -> float:
+        return float(values.mean() - slope * (control.mean() - known))
+
+    def slope(values: np.ndarray, control: np.ndarray) -> float:
+        return float(np.cov(values, control)[0, 1] / control.var(ddof=1))
+
+    # A covariance with ddof 1 over a variance with ddof 0, a mixture that NumPy's defaults invite, is 1/n off.
+    mixed = 40 / 39
+    explain(
+        got,
+        inputs,
+        [
+            (lambda v, c, m: v.mean(), "that is the plain mean; subtract slope * (control.mean() - known_mean)."),
+            (lambda v, c, m: slope(v, c), "that is the slope; use it to correct the mean of `values`."),
+            (
+                lambda v, c, m: corrected(v, c, m, -slope(v, c)),
+                "the sign: if the control came out too long, so did the values, and the correction is subtracted.",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, m, 1.0),
+                "that has slope 1. It is allowed, but the best is cov(values, control) / var(control).",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, m, slope(c, v)),
+                "the slope divides by the variance of the values; divide by that of the control.",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, m, float(np.corrcoef(v, c)[0, 1])),
+                "that has the correlation for a slope; it is cov(values, control) / var(control).",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, m, float(np.cov(v, c)[0, 1])),
+                "that has the covariance for a slope; divide it by the variance of the control.",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, m, float(np.cov(v, c)[0, 1] / c.std(ddof=1))),
+                "the slope divides by the standard deviation of the control; divide by its variance.",
+            ),
+            (
+                lambda v, c, m: v.mean() - slope(v, c) * c.mean(),
+                "the known mean is missing: what is corrected is the control's error, control.mean() - known_mean.",
+            ),
+            (
+                lambda v, c, m: corrected(v, c, 15.0, slope(v, c)),
+                "that has 15 days for the known mean; use the argument `known_mean`.",
+            ),
+        ],
+    )
+    for (values, control, known), found in zip(inputs, got, strict=True):
+        best = slope(values, control)
+        if not any(matches(found, corrected(values, control, known, best * factor)) for factor in (1, mixed)):
+            wrong(
+                f"for 40 projects with mean {values.mean():.3f} and a control of mean {control.mean():.3f} in place of "
+                f"{known:g}, with slope {best:.3f}, it is {corrected(values, control, known, best):.3f}; yours is "
+                f"{found:.4g}."
+            )
+    return right("what is known of one mean has corrected another.")
 
 
 def _whole(numbers: np.ndarray) -> bool:

@@ -14,7 +14,7 @@ from course_lib.exercises.answers import array, explain, matches, number
 from course_lib.exercises.verdict import Verdict, check, right, stops, wrong
 from course_lib.projects import Project, Proposal, completion_law, late_projects, minimum_variance, scaled
 
-__all__ = ["log_weights", "mended", "mixture_log_weights", "own_plan", "relative_variance", "second_moment"]
+__all__ = ["log_weights", "mended", "mixture_log_weights", "move", "own_plan", "relative_variance", "second_moment"]
 
 
 @check
@@ -313,8 +313,77 @@ def mixture_log_weights(answer: Callable[[np.ndarray, np.ndarray, float], np.nda
 
 
 @check
+def move(answer: Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]) -> Verdict:
+    """Exercise 6: sqrt(1 - size**2) z + size xi, unless that falls below the level."""
+    plan, size, step, level = Project.example(), 0.8, 0.6, 30.0
+    # Far above any level that matters: all moves are made, and each number shows what it is made of.
+    start = np.full((2_000, 10), 4.0)
+    free = array(answer(start.copy(), 0.0, size, np.random.default_rng(0)))
+    _check_moved(free, start)
+    # 20,000 numbers: their mean has an error below 0.01, and so has their standard deviation.
+    mean, std, kept = float(free.mean()), float(free.std()), math.sqrt(1 - size**2)
+    for factor, spread, hint in (
+        (1.0, 0.0, "no project moved, though all would have stayed above the level."),
+        (1.0, size, "z itself is not made smaller, so the variance grows above 1: multiply z by sqrt(1 - size**2)."),
+        (1 - size, size, "z is multiplied by 1 - size; the variances have to sum to 1, so it is sqrt(1 - size**2)."),
+        (1 - size**2, size, "z is multiplied by 1 - size**2; the root is missing."),
+        (math.sqrt(1 - size), size, "z is multiplied by sqrt(1 - size); the size has to be squared under the root."),
+        (size, kept, "the factors are interchanged: sqrt(1 - size**2) belongs to z, size to xi."),
+        (0.0, 1.0, "those are fresh normal numbers, with nothing left of z."),
+        (kept, 1.0, "xi is not multiplied by size."),
+        (kept, 0.0, "z is made smaller, but nothing new is added: size * rng.standard_normal(z.shape)."),
+        (kept, size**2, "xi is multiplied by size squared."),
+    ):
+        if abs(mean - 4 * factor) < 0.04 and abs(std - spread) < 0.03:
+            wrong(hint)
+    if std > 0.1 and min(free.std(axis=0).mean(), free.std(axis=1).mean()) < std / 2:
+        wrong("each task of each project needs a fresh normal number of its own: rng.standard_normal(z.shape).")
+    if free.mean(axis=0).std() > 0.5:
+        wrong("tasks differ, as durations do; return the moved normal numbers.")
+    if not (abs(mean - 4 * kept) < 0.04 and abs(std - size) < 0.03):
+        wrong(
+            f"from z = 4 with size {size} the moved numbers should have mean {4 * kept:.2f} and standard deviation "
+            f"{size}; yours have {mean:.2f} and {std:.2f}."
+        )
+    z = np.random.default_rng(1).standard_normal((30_000, 10))
+    late = z[plan.completion_times(plan.from_normals(z)) >= level]
+    moved = array(answer(late.copy(), level, step, np.random.default_rng(2)))
+    _check_moved(moved, late)
+    # Those that stay may come back rounded to float32, and those at the level below it.
+    below = plan.completion_times(plan.from_normals(moved)) < level * (1 - 1e-5)
+    if below.any():
+        wrong(
+            f"after a move {below.mean():.0%} of the projects take less than the level of {level:g} days; a project "
+            "whose move would do that stays where it was."
+        )
+    accepted = float(1 - np.isclose(moved, late, rtol=1e-5, atol=1e-6).all(axis=1).mean())
+    if not accepted:
+        wrong("no project moved, though many moves would have stayed above the level: each decides for itself.")
+    fresh = np.random.default_rng(3).standard_normal((20, *late.shape))
+    share = float(
+        (plan.completion_times(plan.from_normals(math.sqrt(1 - step**2) * late + step * fresh)) >= level).mean()
+    )
+    if abs(accepted - share) > 5 * math.sqrt(share * (1 - share) / len(late)):
+        wrong(
+            f"{accepted:.0%} of the projects moved, where {share:.0%} should: all whose completion time would be "
+            "`level` or more."
+        )
+    return right(
+        f"from level {level:g}, {accepted:.0%} of these moves are made, and the law given D >= {level:g} stays."
+    )
+
+
+def _check_moved(moved: np.ndarray, before: np.ndarray) -> None:
+    if moved.shape != before.shape:
+        wrong(
+            f"z has shape {before.shape}, and what you return {moved.shape}; no project is dropped: one whose move is "
+            "not made stays as it was."
+        )
+
+
+@check
 def own_plan(my_plan: Project, my_deadline: float, my_estimate: Estimate) -> Verdict:
-    """Exercise 6: a rare event in the learner's plan, to 5 %, with a proposal and without a caution."""
+    """Exercise 7: a rare event in the learner's plan, to 5 %, by a proposal or splitting and without a caution."""
     plan, deadline, estimate = my_plan, my_deadline, my_estimate
     if not isinstance(plan, Project):
         wrong("my_plan should be a Project, from Project.from_csv(path) or Project(means, predecessors).")
@@ -330,7 +399,7 @@ def own_plan(my_plan: Project, my_deadline: float, my_estimate: Estimate) -> Ver
     except ValueError as reason:
         wrong(str(reason))
     if not isinstance(estimate, Estimate):
-        wrong("my_estimate should be all that importance_sampling or conditional_monte_carlo returns, an Estimate.")
+        wrong("my_estimate should be all that importance_sampling or splitting returns, an Estimate.")
     if estimate.n_hits == 0:
         wrong("no draw missed the deadline; choose a proposal that is late more often, or an earlier deadline.")
     if estimate.value > 0.01:
@@ -342,7 +411,7 @@ def own_plan(my_plan: Project, my_deadline: float, my_estimate: Estimate) -> Ver
         )
     if estimate.caveats:
         wrong(
-            f"the diagnostics raise a caution ({estimate.caveats[0]}); try cross_entropy with more draws, or a mixture."
+            f"the diagnostics raise a caution ({estimate.caveats[0]}); try cross_entropy with more draws, or splitting."
         )
     if not estimate.std_error <= 0.05 * estimate.value:
         wrong(
@@ -354,7 +423,8 @@ def own_plan(my_plan: Project, my_deadline: float, my_estimate: Estimate) -> Ver
     except ValueError as reason:
         return right(f"{estimate.rounded}. There is no exact answer to compare with: {reason}")
     # A right estimate is further off once in 16,000 times. Where all tasks are integrated out there is only rounding.
-    if abs(estimate.value - exact) > 4 * estimate.std_error + 1e-9 * exact:
+    low, high = estimate.interval(1 - 1 / 16_000)
+    if not low - 1e-9 * exact <= exact <= high + 1e-9 * exact:
         wrong(
             f"the diagnostics are content, but the exact probability is {exact:.4g} and yours is {estimate.rounded}: "
             "is my_estimate for this plan and this deadline? If so, your proposal misses a way of being late."

@@ -14,6 +14,7 @@ from scipy import stats
 from course_lib.figures.style import (
     BLACK,
     BLUE,
+    CYCLE,
     GREY,
     ORANGE,
     Figure,
@@ -232,6 +233,69 @@ def law_against_simulation(
         f"the right; vertical lines mark {'; '.join(marks)}. Right, P(D ≥ deadline) against the deadline on a "
         "logarithmic axis, simulated and exact. They agree in the bulk; the simulated line ends at its longest "
         f"project, {two_digits(float(ordered[-1]))} days, and the exact one goes on to 100 days."
+    )
+
+
+def tails(samples: Mapping[str, Floats], deadline: float, title: str) -> Figure:
+    """P(D ≥ days) of several plans on a log axis, from simulated completion times in days."""
+    fig, ax = new_figure(8, 3.8)
+    ends = []
+    for (name, times), style, color in zip(samples.items(), ("-", "--", "-.", ":"), CYCLE, strict=False):
+        ordered = np.sort(times)
+        ax.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), style, color=color, where="pre", label=name)
+        ends.append(f"{two_digits(float(ordered[-1]))} days for {name}")
+    ax.axvline(deadline, color=GREY, lw=1, ls="--")
+    ax.annotate(f"day {deadline:g}", (deadline, 1), xytext=(4, -4), textcoords="offset points", va="top")
+    ax.set(yscale="log", xlabel="deadline (days)", ylabel="P(D ≥ deadline)", xlim=(0, 1.5 * deadline))
+    set_title(ax, title)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig.describe(
+        f"P(D ≥ deadline) against the deadline on a logarithmic axis, a line for each law of the durations: "
+        f"{listed(samples)}. They begin close together and part further and further. Their longest simulated "
+        f"projects take {listed(ends)}."
+    )
+
+
+def control_variate(control: Floats, values: Floats, known: float, exact: float, title: str) -> Figure:
+    """Values against a control in days, their regression line, and how it leads from one mean to the other."""
+    fig, ax = new_figure()
+    slope, _ = np.polyfit(control, values, 1)
+    drawn, mean = float(control.mean()), float(values.mean())
+    corrected = mean + slope * (known - drawn)
+    ends = np.array([control.min(), control.max()])
+    ax.plot(control, values, ".", color=GREY, label="one project")
+    ax.plot(ends, mean + slope * (ends - drawn), color=BLUE, label="regression line")
+    ax.plot(drawn, mean, "s", color=ORANGE, ms=8, label=f"means of the draws: {drawn:.1f} and {mean:.1f}")
+    ax.plot(known, corrected, "D", color=BLUE, ms=8, label=f"at the known mean, {known:g}: {corrected:.1f}")
+    ax.axhline(exact, color=BLACK, lw=1, ls="--", label=f"exact: {exact:.1f}")
+    ax.set(xlabel="length of the critical path (days)", ylabel="completion time (days)")
+    set_title(ax, title)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig.describe(
+        f"Completion times of {len(values)} projects against the lengths of their critical paths in days, with the "
+        f"regression line. The mean of the draws, {two_digits(mean)} days at a length of {two_digits(drawn)}, is moved "
+        f"along the line to the known mean length of {known:g} days, and becomes {two_digits(corrected)}; exact is "
+        f"{two_digits(exact)}, a dashed line."
+    )
+
+
+def errors_of_methods(sizes: Floats, errors: Mapping[str, Sequence[float]], std: float, title: str) -> Figure:
+    """Standard error of one average of n projects, by each method, on log axes under the line sigma / sqrt(n)."""
+    sizes = np.asarray(sizes, dtype=float)
+    fig, ax = new_figure(8, 3.8)
+    ax.plot(sizes, std / np.sqrt(sizes), "--", color=BLACK, label="independent, σ / √n")
+    slopes = []
+    for (name, found), marker, color in zip(errors.items(), "osD^", CYCLE, strict=False):
+        slope = float(np.polyfit(np.log(sizes), np.log(found), 1)[0])
+        slopes.append(f"{name} {two_digits(slope)}")
+        ax.plot(sizes, found, marker + "-", color=color, ms=4, label=f"{name}, slope {slope:.1f}".replace("-", "−"))
+    ax.set(xscale="log", yscale="log", xlabel="projects in a run, n", ylabel="standard error of E[D] (days)")
+    set_title(ax, title)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig.describe(
+        f"Standard error of the mean completion time in days, against the number of projects in a run from "
+        f"{sizes[0]:,.0f} to {sizes[-1]:,.0f}, both axes logarithmic. Dashed, the line of independent projects with "
+        f"slope minus one half. Slopes of the methods: {listed(slopes)}."
     )
 
 

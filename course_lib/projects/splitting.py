@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from course_lib.checks import real_number, whole_number
 from course_lib.estimates import Estimate
+from course_lib.projects.law import SMALLEST_TAIL
 from course_lib.projects.parallel import in_order, thread_count
 from course_lib.projects.plan import Project
 
@@ -134,20 +135,29 @@ class _Run:
     def find_levels(self, deadline: float, given: Sequence[float] | None = None) -> list[tuple[float, float]]:
         """Levels that a fifth of the projects pass, unless given, and the step size found at each."""
         found: list[tuple[float, float]] = []
-        size = 0.5
+        size, chance = 0.5, 1.0
         while True:
             if given is not None:
                 level = given[len(found)] if len(found) < len(given) else deadline
             else:
-                level = float(np.quantile(self.times, 1 - _SHARE))
+                # Where many take equally long, that can be the last level once more: then the next time beyond it.
+                beyond = self.times[self.times > found[-1][0]] if found else self.times
+                level = max(float(np.quantile(self.times, 1 - _SHARE)), float(beyond.min(initial=math.inf)))
+                if level == math.inf or (len(found) == _MOST_LEVELS and level < deadline):
+                    raise ValueError(
+                        f"the pilot run does not get beyond {found[-1][0]:.4g} of {deadline:g} days; raise n, or, if "
+                        "no project can take so long, choose an earlier deadline."
+                    )
             if level >= deadline:
                 return found
-            if len(found) == _MOST_LEVELS or (found and given is None and level <= found[-1][0]):
+            share = self._copy_those_beyond(level)
+            chance *= share
+            if given is None and chance < SMALLEST_TAIL:
                 raise ValueError(
-                    f"the pilot run does not get beyond {level:.4g} of {deadline:g} days; raise n, or, if no project "
-                    "can take so long, choose an earlier deadline."
+                    f"P(D >= {deadline:g} days) is below {SMALLEST_TAIL:g}, too small for a float; choose an earlier "
+                    "deadline."
                 )
-            if not self._copy_those_beyond(level):
+            if not share:
                 raise ValueError(
                     f"no project of the pilot run passed the level of {level:g} days; give levels closer by."
                 )
