@@ -660,9 +660,8 @@ for model, x in [(small, small_x), (plain, forty[:20])]:
         independent.append(log_p_estimates(model, q, x, noise))
         even.append(log_p_estimates(model, q, x, sobol_noise(512, dim, seed=run)))
     ratio = torch.stack(independent).var(0) / torch.stack(even).var(0)
-    print(
-        f"{dim:2} latents: variance {float(ratio.median()):.0f} times smaller (median of 20 images)"
-    )
+    gain = float(ratio.median())
+    print(f"{dim:2} latents: independent draws have {gain:.1f} times the variance")
 
 # %% [markdown]
 # With 8 latents it saves draws. With 50 it saves few: a weight depends on all of them at a time, and 512 points do not
