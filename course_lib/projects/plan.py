@@ -34,6 +34,7 @@ class Project:
         durations: the law of each task's duration, ``n_tasks`` of them.
         means: mean durations in days, ``[n_tasks]``, read-only.
         common_factor: standard deviation of the factor that multiplies all durations of a project; 0 for none.
+        factor_law: the law of that factor, `Lognormal`; None for none.
         copula: correlations of the normal numbers that the durations are made from, ``[n_tasks, n_tasks]``; None where
             they are independent.
         predecessors: for each task's name, those of the tasks that must be finished before it may begin.
@@ -158,13 +159,13 @@ class Project:
 
     def _correlate(self, common_factor: float, copula: Floats | None) -> None:
         self.common_factor, self.copula = common_factor, copula
-        self._factor_law = Lognormal(1.0, common_factor) if common_factor else None
+        self.factor_law = Lognormal(1.0, common_factor) if common_factor else None
         self._root = None if copula is None else np.linalg.cholesky(copula)
 
     @property
     def n_normals(self) -> int:
         """How many independent normal numbers a project's durations are made from."""
-        return len(self.tasks) + (self._factor_law is not None)
+        return len(self.tasks) + (self.factor_law is not None)
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw durations.
@@ -184,9 +185,9 @@ class Project:
             rng.standard_normal(out=durations)
             for law, row, z in zip(self.durations, durations, self._root @ durations, strict=True):
                 row[:] = law.from_normal(z)
-        if self._factor_law:
+        if self.factor_law:
             factor = np.empty(n)
-            self._factor_law.draw(rng, factor)
+            self.factor_law.draw(rng, factor)
             durations *= factor
         return durations.T
 
@@ -211,8 +212,8 @@ class Project:
         durations = np.empty((len(self.tasks), *z.shape[:-1]))
         for j, law in enumerate(self.durations):
             durations[j] = law.from_normal(own[..., j])
-        if self._factor_law:
-            durations *= self._factor_law.from_normal(z[..., -1])
+        if self.factor_law:
+            durations *= self.factor_law.from_normal(z[..., -1])
         return np.moveaxis(durations, 0, -1)
 
     def _build(self, rows: list[Row]) -> None:

@@ -28,6 +28,8 @@ __all__ = ["conditional_monte_carlo", "importance_sampling", "monte_carlo"]
 
 Floats = NDArray[np.float64]
 
+# Projects drawn at a time where their durations are not kept.
+_CHUNK = 10_000
 # Chunks that a thread takes at a time.
 _BLOCK = 16
 # A progress bar appears when a run takes longer than this.
@@ -49,10 +51,12 @@ def monte_carlo(plan: Project, deadline: float, n: int, seed: int = 0, threads: 
     """
     deadline = real_number("the deadline", deadline, "days")
 
-    def hits(rng: np.random.Generator, n_draws: int) -> Floats:
-        return np.zeros(np.count_nonzero(plan.completion_times(plan.draw(rng, n_draws)) >= deadline))
+    drawn_times = _completion_times_of(plan)
 
-    return _run(plan, hits, "hits", n, seed, threads)
+    def hits(rng: np.random.Generator, n_draws: int) -> Floats:
+        return np.zeros(np.count_nonzero(drawn_times(rng, n_draws) >= deadline))
+
+    return _run(hits, "hits", n, seed, threads)
 
 
 def importance_sampling(
@@ -86,7 +90,8 @@ def importance_sampling(
         late = plan.completion_times(durations) >= deadline
         return proposal.log_weights(durations.T.compress(late, axis=1).T)
 
-    return _run(plan, late_log_weights, "hits" if proposal.is_nominal else "weights", n, seed, threads)
+    kind: Literal["hits", "weights"] = "hits" if proposal.is_nominal else "weights"
+    return _run(late_log_weights, kind, n, seed, threads, chunk_size(len(plan.tasks)))
 
 
 def conditional_monte_carlo(
@@ -148,7 +153,7 @@ def conditional_monte_carlo(
             log_conditional = np.log(always_law.sf(deadline - plan.completion_times(durations)))
         return others.log_weights(durations) + log_conditional
 
-    return _run(plan, log_contributions, "weights", n, seed, threads)
+    return _run(log_contributions, "weights", n, seed, threads, chunk_size(len(plan.tasks)))
 
 
 def _check_same_plan(plan: Project, proposal: Proposal | Mixture) -> None:
@@ -160,17 +165,49 @@ def _on_every_path(plan: Project, task: str) -> bool:
     return len(nx.ancestors(plan.graph, task)) + len(nx.descendants(plan.graph, task)) == len(plan.tasks) - 1
 
 
+def _completion_times_of(plan: Project) -> Callable[[np.random.Generator, int], Floats]:
+    """Draws so many projects, and returns when each is finished.
+
+    `Project.draw` and `Project.completion_times` in one: a duration is drawn when its task begins and forgotten when it
+    ends, so that what is kept stays in the processor's cache for plans of thousands of tasks.
+    """
+    if plan.copula is not None:  # all durations at once
+        return lambda rng, n: plan.completion_times(plan.draw(rng, n))
+    after: list[list[int]] = [[] for _ in plan.tasks]
+    for j, predecessors in enumerate(plan.predecessor_indices):
+        for before in predecessors:
+            after[before].append(j)
+
+    def drawn(rng: np.random.Generator, n: int) -> Floats:
+        begins: dict[int, Floats] = {}
+        latest = np.zeros(n)
+        for j in plan.topological_order:
+            finish = np.empty(n)
+            plan.durations[j].draw(rng, finish)
+            if j in begins:
+                finish += begins.pop(j)
+            for k in after[j]:
+                begins[k] = np.maximum(begins[k], finish) if k in begins else finish
+            if not after[j]:
+                np.maximum(latest, finish, out=latest)
+        if plan.factor_law:
+            plan.factor_law.draw(rng, finish)
+            latest *= finish
+        return latest
+
+    return drawn
+
+
 def _run(
-    plan: Project,
     log_contributions: Callable[[np.random.Generator, int], Floats],
     kind: Literal["hits", "weights"],
     n: int,
     seed: int,
     threads: int | None,
+    chunk: int = _CHUNK,
 ) -> Estimate:
     n, seed = whole_number("n", n), whole_number("the seed", seed, least=0)
     threads = thread_count(threads)
-    chunk = chunk_size(len(plan.tasks))
 
     def run_block(first: int) -> RunningEstimate:
         block = RunningEstimate(n, kind)

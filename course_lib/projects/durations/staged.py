@@ -248,7 +248,11 @@ class Hyperexponential(Duration):
 
     def draw(self, rng: np.random.Generator, out: Floats) -> None:
         rng.standard_exponential(out=out)
-        out *= np.array(self.means)[np.searchsorted(np.cumsum(self._p)[:-1], rng.random(out.size), side="right")]
+        u: Floats = rng.random(out.size)
+        chosen: Floats | float = self.means[-1]
+        for below, mean in reversed(list(zip(np.cumsum(self._p)[:-1], self.means[:-1], strict=True))):
+            chosen = np.where(u < below, mean, chosen)
+        out *= chosen
 
     def tilted(self, rate: float) -> Hyperexponential:
         rates = self._rates - _below(rate, float(self._rates.min()))

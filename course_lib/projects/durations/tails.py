@@ -80,7 +80,7 @@ class Lognormal(Duration):
 
 @dataclass(frozen=True)
 class Continuous(Duration):
-    """A frozen continuous distribution of `scipy.stats`, in days; drawn by its quantiles, which takes longer.
+    """A frozen continuous distribution of `scipy.stats`, in days; those without draws of their own take long.
 
     ``factor`` multiplies the durations.
     """
@@ -138,3 +138,7 @@ class Continuous(Duration):
 
     def scaled(self, factor: float) -> Continuous:
         return Continuous(self.distribution, self.factor * factor)
+
+    def draw(self, rng: np.random.Generator, out: Floats) -> None:
+        out[:] = self.distribution.rvs(out.size, random_state=rng)
+        out *= self.factor
