@@ -92,7 +92,7 @@ def some_proposals():
     yield pytest.param(mixture([twisted(LOGNORMAL, 2), scaled(LOGNORMAL, 1)], [0.7, 0.3]), id="mixture")
 
 
-@pytest.mark.parametrize("proposal", some_proposals())
+@pytest.mark.parametrize("proposal", list(some_proposals()))
 def test_weights_average_to_1(proposal):
     found = average_weight(proposal)
     assert abs(found.value - 1) < 5 * found.std_error

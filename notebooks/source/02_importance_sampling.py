@@ -799,8 +799,8 @@ estimates_with_intervals(
 
 # %% [markdown]
 # Counting confirms the weights at day 330, and at day 400 two methods that have nothing in common agree within their
-# errors: about $6.3 \times 10^{-5}$. Only counting would be better: `monte_carlo(large, 400, n=60_000_000)` takes some
-# minutes and gives $(6.32 \pm 0.10) \times 10^{-5}$.
+# errors: about $6.3 \times 10^{-5}$. Only counting would be better: `monte_carlo(large, 400, n=60_000_000)` takes a
+# minute or two and gives $(6.51 \pm 0.10) \times 10^{-5}$.
 #
 # ### Exercise 7: your own plan
 #
