@@ -56,8 +56,8 @@ def control_variates(
 
     For E[D] these are the durations, whose means are known. For P(D >= deadline) they are whether each of the ten
     longest paths by itself takes so long, if the durations have exponential stages and are independent, so that
-    `completion_law` knows how likely that is; otherwise the durations. The coefficients are fitted in each run, which
-    makes it biased, by one over the projects in a run.
+    `completion_law` knows how likely that is; otherwise the durations. The coefficients are fitted in each run, with
+    a bias that falls like one over the projects in a run.
 
     Args:
         plan: the plan.
