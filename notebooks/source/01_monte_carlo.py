@@ -694,8 +694,8 @@ title = "Sobol points leave the line of slope −1/2; the others only lower it"
 figures.errors_of_methods(in_a_run, single_runs, law.std, title)
 
 # %% [markdown]
-# An error of 32 runs is itself known to some 12 %, so read the last digits of these gains lightly. Three things to
-# remember:
+# An error from 32 runs is itself known to some 12 %, and a gain, which has its square, to 25 %. (The ten durations save
+# 10 times in truth.) Three things to remember:
 #
 # - The gain hangs on the question. $D$ is a smooth function of the durations, in which few of them act at a time, and
 #   Sobol points like that. Being late is a jump, and there they save little. (The control variates of
