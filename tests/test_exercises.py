@@ -633,6 +633,7 @@ CASES = {
             (lambda z, level, size, rng: PLAN.from_normals(moving()(z, level, size, rng)), "as durations do"),
             (moving(noise=lambda shape, rng: rng.standard_normal((shape[0], 1))), "a fresh normal number of its own"),
             (moving(noise=lambda shape, rng: rng.standard_normal(shape[1])), "a fresh normal number of its own"),
+            (moving(noise=lambda shape, rng: rng.standard_normal()), "a fresh normal number of its own"),
             (moving(keep=lambda passes, new, old: new), "take less than the level of 30 days"),
             (moving(keep=lambda passes, new, old: new[passes]), "no project is dropped"),
             (moving(keep=lambda passes, new, old: new if passes.all() else old), "each decides for itself"),
@@ -661,6 +662,7 @@ CASES = {
             ((HOUSE, 150, importance_sampling(HOUSE, 150, scaled(HOUSE, 3), n=2_000)), "below 5 %"),
             ((HOUSE, 40, importance_sampling(HOUSE, 40, scaled(HOUSE, 2), n=20_000)), "is not below 1 %"),
             ((HOUSE, 160, HOUSE_ESTIMATE), "this deadline"),
+            ((THREE_POINTS, 55, splitting(THREE_POINTS, 60, n=40_000)), "a short run of splitting says"),
             ((HOUSE, "150", HOUSE_ESTIMATE), "my_deadline must be a number of days"),
             ((PLAN, 70, HOUSE_ESTIMATE), "one of yours"),
             ((Project({"dig": 4}), 50, HOUSE_ESTIMATE), "has one task; bring one of at least three"),
@@ -1693,7 +1695,7 @@ def test_a_plan_too_stiff_for_the_chain_is_accepted_on_its_diagnostics():
     plan = Project({"sign": 1e-9, "build": 40, "paint": 10}, {"build": ["sign"], "paint": ["build"]})
     verdict = notebook_02.own_plan(plan, 250, importance_sampling(plan, 250, scaled(plan, 4), n=50_000))
     assert verdict.status == "right", verdict
-    assert "no exact answer to compare with: 250 days are some" in verdict.message
+    assert "no exact answer here; a short run of splitting says" in verdict.message
 
 
 def test_a_deadline_that_is_no_number_is_not_taken_for_a_plan_too_large():

@@ -274,6 +274,13 @@ def test_durations_that_depend_on_each_other_have_no_proposals(plan):
             choose()
 
 
+def test_a_deadline_that_no_project_can_miss_has_no_fit():
+    with pytest.raises(
+        ValueError, match=r"no project of this plan takes more than 30 days; choose an earlier deadline"
+    ):
+        cross_entropy(ENDED["pert"], 31)
+
+
 def test_a_law_for_each_task():
     with pytest.raises(ValueError, match="this plan has 10 tasks; got 1 laws"):
         Proposal(EXAMPLE, [Lognormal(3, 1)])

@@ -121,7 +121,7 @@ def test_bad_row_is_named_with_its_task_and_the_way_to_mend_it(read, rows, told)
         ("task,mean_days\na,1\n", ["no column 'predecessors'", HEADER.strip(), "task,mean_days"]),
         ("task,task,predecessors,mean_days\na,b,,1\n", ["more than one column 'task'", HEADER.strip()]),
         (HEADER + "a" * 200_000 + ",,1\n", ["no CSV table", "export it again"]),
-        ("task;predecessors;mean_days\na;;1\n", ["no column 'task'", HEADER.strip()]),
+        ("task;predecessors;mean_days\na;;1\n", ["separates its columns with ';'; separate them with commas"]),
         ((HEADER + "Aufräumen,,1\n").encode("latin-1"), ["not UTF-8", "0xe4", "CSV UTF-8"]),
         ((HEADER + "a,,1\n").encode("utf-16"), ["not UTF-8", "CSV UTF-8"]),
     ],

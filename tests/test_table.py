@@ -97,9 +97,9 @@ def test_a_table_without_the_new_columns_reads_as_before(read):
         (",gamma,,,,", ["it lacks mean_days and cv"]),
         ("4,gamma,0.5,1,,", ["gamma takes mean_days, cv", "empty the others, or name another distribution"]),
         ("4,,0.5,,,", ["exponential takes mean_days", "empty the others"]),
-        ("4,fixed,,1,2,6", ["fixed takes mean_days", "empty the others"]),
+        ("4,fixed,,1,2,6", ["fixed takes mean_days alone", "write pert, triangular or uniform"]),
         (",fixed,,,,", ["''", "is not a number", "2.5"]),
-        (",,,1,2,6", ["exponential takes mean_days", "it lacks mean_days"]),
+        (",,,1,2,6", ["exponential takes mean_days alone", "write pert, triangular or uniform"]),
         (",pert,,1,,6", ["pert takes optimistic, most_likely, pessimistic", "it lacks most_likely"]),
         (",uniform,,1,2,6", ["uniform takes optimistic, pessimistic", "empty the others"]),
         ("4,pert,0.2,1,2,6", ["pert takes mean_days, cv", "empty the others"]),
@@ -121,7 +121,7 @@ def test_a_table_without_the_new_columns_reads_as_before(read):
         ("4,erlang,inf,,,", ["an Erlang has a cv of 1", "got inf"]),
         ("4,erlang,1e-200,,,", ["an Erlang has a cv of 1", "got 1e-200"]),
         ("4,triangular,0.5,,,", ["shortest duration would be negative", "give 0.41 at most"]),
-        ("4,gamma,0.5", ["5 cells where the header has 8"]),
+        ("4,gamma,0.5", ["5 cells where the header has 8; add commas for empty cells"]),
     ],
 )
 def test_bad_row_is_named_with_its_task_and_the_way_to_mend_it(read, cells, told):
@@ -234,3 +234,13 @@ def test_normal_numbers_of_another_shape_are_refused():
     for wrong in (np.zeros(3), np.zeros((4, 3)), 0.0):
         with pytest.raises(ValueError, match="z needs a last axis of 4 numbers; got shape"):
             plan.from_normals(wrong)
+
+
+def test_headers_are_read_as_people_write_them(read):
+    plan = read("Task, Predecessors,Distribution,Optimistic,Most likely,Pessimistic\na,,pert,1,2,6\n")
+    assert plan.durations == (Pert(1, 2, 6),)
+
+
+def test_a_column_of_three_points_that_is_missing_is_named(read):
+    with pytest.raises(ValueError, match="pert takes optimistic, most_likely, pessimistic; it lacks pessimistic"):
+        read("task,predecessors,distribution,optimistic,most_likely\na,,pert,1,2\n")

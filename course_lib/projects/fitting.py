@@ -48,6 +48,9 @@ def cross_entropy(
     n, deadline = whole_number("n", n, least=100), real_number("the deadline", deadline, "days")
     if math.isinf(deadline):
         raise ValueError(f"the deadline must be finite; got {deadline}.")
+    longest = float(plan.completion_times([law.support[1] for law in plan.durations]))
+    if deadline > longest:
+        raise ValueError(f"no project of this plan takes more than {longest:g} days; choose an earlier deadline.")
     elite, max_rounds = fraction("elite", elite), whole_number("max_rounds", max_rounds)
     rng = np.random.default_rng(whole_number("the seed", seed, least=0))
     proposal = Proposal(plan, plan.durations)

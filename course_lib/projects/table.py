@@ -35,6 +35,7 @@ _POINTS: dict[str, tuple[type[Uniform] | type[Triangular] | type[Pert], tuple[st
 }
 _BY_CV = {"gamma": Gamma, "lognormal": Lognormal, "hyperexponential": Hyperexponential.from_cv}
 _NAMES = ("exponential", "gamma", "erlang", "hyperexponential", "lognormal", *_POINTS, "fixed")
+_PLANNED = {"optimistic", "most_likely", "pessimistic"}
 _NUMBERS = ("mean_days", "cv", "optimistic", "most_likely", "pessimistic")
 
 
@@ -71,9 +72,11 @@ def read_table(path: Path) -> list[Row]:
 def _rows(name: str, text: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""))
     filled = (cells for cells in reader if any(cell.strip() for cell in cells))
-    header = [column.strip().lower() for column in next(filled)]
+    header = [column.strip().lower().replace(" ", "_") for column in next(filled)]
+    if len(header) == 1 and ";" in header[0]:
+        raise ValueError(f"{name} separates its columns with ';'; separate them with commas.")
     # Three points, or two, make up for a mean.
-    needed = [column for column in _COLUMNS if column != "mean_days" or "pessimistic" not in header]
+    needed = [column for column in _COLUMNS if column != "mean_days" or not _PLANNED.intersection(header)]
     for column in dict.fromkeys([*needed, *(c for c in (*_NUMBERS, "distribution") if c in header)]):
         if header.count(column) != 1:
             count = "no column" if column not in header else "more than one column"
@@ -91,10 +94,10 @@ def _rows(name: str, text: str) -> Iterator[Row]:
             raise ValueError(f"{where}: the task has no name; fill in the column 'task'.")
         where = f"{where}, task {task!r}"
         if len(cells) != len(header):
-            raise ValueError(
-                f"{where}: {len(cells)} cells where the header has {len(header)}; "
-                "separate predecessors with ';' or put them in quotes."
-            )
+            mend = "add commas for empty cells"
+            if len(cells) > len(header):
+                mend = "separate predecessors with ';' or put them in quotes, and write 4.5 for four and a half"
+            raise ValueError(f"{where}: {len(cells)} cells where the header has {len(header)}; {mend}.")
         before = tuple(part.strip() for part in re.split("[;,]", values["predecessors"]) if part.strip())
         try:
             yield Row(where, task, _duration(values), before)
@@ -119,6 +122,11 @@ def _duration(cells: Mapping[str, str]) -> Duration:
         return [mean_days(given[c]) if c == "mean_days" else _number(c, given[c]) for c in columns]
 
     if law in ("exponential", "fixed"):
+        if _PLANNED.intersection(given):
+            raise ValueError(
+                f"{law} takes mean_days alone; for optimistic and pessimistic days write pert, triangular or uniform "
+                "in the column 'distribution'."
+            )
         if set(given) - {"mean_days"}:
             only("mean_days")
         mean = mean_days(cells.get("mean_days", ""))

@@ -32,12 +32,12 @@
 # | 1.4 Why 18.2 and not 15: exercise 3 | 9 |
 # | 1.5 The exact distribution | 6 |
 # | 1.6 The deadline: exercises 4 and 5 | 17 |
-# | 1.7 Other durations | 5 |
-# | 1.8 Summary | 6 |
+# | 1.7 Other durations | 6 |
+# | 1.8 Summary | 5 |
 # | **core** | **75** |
 # | ☆ Where the exact distribution comes from | 15 |
 # | ☆ Who is to blame? Exercise 6 | 13 |
-# | ☆ Less error from as many projects: exercise 7 | 15 |
+# | ☆ Less error from as many projects: exercise 7 | 20 |
 #
 # Parts marked ☆ go further. Nothing after them needs them. JupyterLab shows them folded: click the arrow beside the
 # heading to open one. The three questions at the end take another eight minutes.
@@ -512,7 +512,7 @@ same_means = {
 # %% [markdown]
 # The lognormal has the mean and the standard deviation of the exponential, but very long durations are likelier. In
 # the last plan the durations are exponential and not independent: one random factor, with mean 1 and standard
-# deviation 0.3, multiplies all of a project, as a bad winter would. A simulation does not care:
+# deviation 0.3, multiplies all durations of a project, as a bad winter would. A simulation does not care:
 
 # %%
 samples = {}
@@ -520,17 +520,18 @@ for name, other in same_means.items():
     samples[name] = other.completion_times(other.draw(np.random.default_rng(4), 200_000))
     print(f"{name:13}  mean {samples[name].mean():.1f} days", end=",  ")
     day_30, day_70 = (monte_carlo(other, day, n=2_000_000, seed=0) for day in (30, 70))
-    print(f"P(D >= 30) {day_30.value:.1g},  P(D >= 70) {day_70.rounded}")
+    print(f"P(D >= 30) {day_30.value:.2g},  P(D >= 70) {day_70.rounded}")
 
 # %%
 figures.tails(
-    samples, 70, "The same means, and anything between never and one in a thousand"
+    samples, 70, "The same mean durations, and anything between never and one in a thousand"
 )
 
 # %% [markdown]
 # By day 30 the last three still agree within a factor of two. By day 70 lognormal durations, or a common factor, make
 # lateness some 30 times as likely as independent exponentials do. With the three points no project can be that late:
-# were all durations pessimistic, it would take 40.5 days.
+# were all durations pessimistic, it would take 40.5 days. (They also vary less: a task of 4 days by 1.7 days, where the
+# exponential has 4.)
 #
 # Section 1.6 gave $P(D \ge 70)$ with an error of 8 %. That is how well the simulation knows the answer *of its model*.
 # No standard error tells how well the model knows the project. For a deadline far out in the tail this is the larger
@@ -609,7 +610,7 @@ def criticality(task, n):
 check.criticality(criticality)
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
-# ### ☆ Less error from as many projects (15 minutes)
+# ### ☆ Less error from as many projects (20 minutes)
 #
 # The line of slope −1/2 is no law of nature: draws that know more, or that keep out of each other's way, get below it.
 
@@ -630,11 +631,13 @@ figures.control_variate(path_length[:40], times[:40], 15.0, law.mean, title)
 #
 # has the mean $\mathbb{E}[D]$, because the bracket has mean zero. Its variance is smallest with the slope of the line in
 # the figure, $b = \operatorname{cov}(D, C) / \operatorname{var}(C)$. It is then $(1 - \rho^2)$ times that of the plain mean,
-# where $\rho$ is the correlation of $D$ and $C$.
+# where $\rho$ is the correlation of $D$ and $C$. (A slope taken from the same draws makes a bias of order $1/n$, far
+# below the error.)
 #
 # #### Exercise 7: a control variate
 #
-# Write the estimate, with the slope taken from the draws.
+# Write the estimate, with the slope taken from the draws. (`np.cov(a, b)` returns a table of two by two: the covariance
+# of `a` and `b` stands off its diagonal.)
 
 
 # %% tags=["exercise"]
@@ -679,7 +682,7 @@ for name, method in methods.items():
     mean, late_30 = method(plan, n=2**18), method(plan, n=2**18, deadline=30)
     gain = law.std**2 / (mean.n * mean.std_error**2)
     gain_30 = p_30 * (1 - p_30) / (late_30.n * late_30.std_error**2)
-    print(f"{name:16}  E[D] {gain:5.1f} times   P(D >= 30) {gain_30:.1f} times")
+    print(f"{name:16}  E[D] {gain:4.0f} times   P(D >= 30) {gain_30:.0f} times")
 
 # %%
 in_a_run = 2 ** np.arange(8, 15)
@@ -694,15 +697,16 @@ title = "Sobol points leave the line of slope −1/2; the others only lower it"
 figures.errors_of_methods(in_a_run, single_runs, law.std, title)
 
 # %% [markdown]
-# An error from 32 runs is itself known to some 12 %, and a gain, which has its square, to 25 %. (The ten durations save
-# 10 times in truth.) Three things to remember:
+# An error from 32 runs is itself known to some 13 %, and a gain, which has its square, to 25 %. (12 for control
+# variates is such an error; the truth is 10.) Three things to remember:
 #
-# - The gain hangs on the question. $D$ is a smooth function of the durations, in which few of them act at a time, and
-#   Sobol points like that. Being late is a jump, and there they save little. (The control variates of
-#   $P(D \ge 30)$ are whether each path by itself takes that long, which the exact law of a sum of exponentials knows.)
-# - It hangs on the number of dimensions that matter. The averages of the last notebooks run over 8 to 50 latent numbers,
+# - The gain hangs on the question. $D$ has kinks and no jumps, and most of its variance is a sum of effects of single
+#   durations, which is what stratified draws and Sobol points take away. Being late is a jump, and there they save
+#   little. Control variates save more of it: the library asks whether each path *by itself* takes that long, and knows how
+#   likely that is.
+# - It hangs on the number of dimensions that matter. The averages of the last notebooks run over 8 to 50 random numbers,
 #   and there less is left of it (a ☆ part of notebook 5 measures how much).
-# - None of this makes a rare event less rare. With 300,000 projects hardly one takes 70 days, however evenly they are
+# - None of this makes a rare event less rare. Of these 262,144 projects some eight take 70 days, however evenly they are
 #   spread. For that, draw *other* projects: notebook 2.
 
 # %% [markdown]
