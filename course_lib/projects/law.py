@@ -19,6 +19,7 @@ moments solve triangular equations instead, and do not mind.
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cached_property
 
@@ -31,7 +32,7 @@ from course_lib.checks import real_number, whole_number
 from course_lib.projects.chain import Ints, build_chain
 from course_lib.projects.plan import Project
 
-__all__ = ["SMALLEST_TAIL", "CompletionLaw", "completion_law", "late_projects"]
+__all__ = ["SMALLEST_TAIL", "CompletionLaw", "completion_law", "late_projects", "law_in_series"]
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,12 @@ def completion_law(plan: Project) -> CompletionLaw:
         ValueError: other durations, or the chain has more than 50,000 states.
     """
     return CompletionLaw(plan)
+
+
+def law_in_series(plan: Project, positions: list[int]) -> CompletionLaw:
+    """The exact law of the sum of some tasks' durations; raises as `completion_law`."""
+    durations = {plan.tasks[j]: plan.durations[j] for j in positions}
+    return CompletionLaw(Project(durations, {after: before for before, after in itertools.pairwise(durations)}))
 
 
 def late_projects(plan: Project, deadline: float, n: int, seed: int = 0) -> Floats:
@@ -91,13 +98,11 @@ class CompletionLaw:
             ValueError: as for `completion_law`.
         """
         self.plan = plan
-        self._chain = build_chain(plan)
-        self.n_states = self._chain.n_states
-        chain = self._chain
-        leaving = chain.leaving()
+        self._chain = chain = build_chain(plan)
+        self.n_states = chain.n_states
+        self._leaving = leaving = chain.leaving()
         self._event_rate = float(leaving.max())
         jumps = sparse.csr_array((chain.rate, (chain.source, chain.target)), shape=(self.n_states,) * 2)
-        self._leaving = leaving
         self._jumps = jumps[:-1, :-1]
         self._finishing = jumps[:-1, [self.n_states - 1]].toarray().ravel() / self._event_rate
         # Later than this with probability below 1e-300: in every state some stage is finished at least at the slowest

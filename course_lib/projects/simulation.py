@@ -7,7 +7,6 @@ of threads. A chunk is reduced to its log-weights at once, so memory does not gr
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from course_lib.checks import real_number, whole_number
 from course_lib.estimates import Estimate, RunningEstimate
-from course_lib.projects.law import completion_law
+from course_lib.projects.law import law_in_series
 from course_lib.projects.parallel import chunk_size, in_order, thread_count
 from course_lib.projects.plan import Project
 from course_lib.projects.proposals import Mixture, Proposal
@@ -50,7 +49,6 @@ def monte_carlo(plan: Project, deadline: float, n: int, seed: int = 0, threads: 
         ValueError: ``n``, ``seed`` or ``threads`` out of range, or the deadline is not a number.
     """
     deadline = real_number("the deadline", deadline, "days")
-
     drawn_times = _completion_times_of(plan)
 
     def hits(rng: np.random.Generator, n_draws: int) -> Floats:
@@ -138,13 +136,7 @@ def conditional_monte_carlo(
             own if j not in always else law for j, (own, law) in enumerate(zip(proposal.durations, laws, strict=True))
         ]
     others = Proposal(plan, laws)
-    series = [j for j in plan.topological_order if j in always]
-    always_law = completion_law(
-        Project(
-            {plan.tasks[j]: plan.durations[j] for j in series},
-            {plan.tasks[after]: [plan.tasks[before]] for before, after in itertools.pairwise(series)},
-        )
-    )
+    always_law = law_in_series(plan, always)
 
     def log_contributions(rng: np.random.Generator, n_draws: int) -> Floats:
         durations = others.draw(rng, n_draws)

@@ -18,9 +18,9 @@ A jump, such as from in time to late, spoils much of the last three. None of the
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from course_lib.checks import real_number, whole_number
 from course_lib.estimates import Estimate
-from course_lib.projects.law import completion_law
+from course_lib.projects.law import law_in_series
 from course_lib.projects.parallel import chunk_size, in_order, thread_count
 from course_lib.projects.plan import Project
 
@@ -218,7 +218,7 @@ class _Target:
         if self.deadline is not None and self.plan.common_factor == 0 and self.plan.copula is None:
             paths = _longest_paths(self.plan)
             try:
-                known = [float(completion_law(_in_series(self.plan, path)).sf(self.deadline)) for path in paths]
+                known = [float(law_in_series(self.plan, path).sf(self.deadline)) for path in paths]
             except ValueError:  # durations without stages, or too many
                 pass
             else:
@@ -232,22 +232,26 @@ class _Target:
 
 def _longest_paths(plan: Project) -> list[list[int]]:
     """The longest on average of all paths from first to last tasks, as positions."""
-    best: dict[int, list[tuple[float, list[int]]]] = {}
+    # To each task, the longest paths: their days, and the task with the path before it, which many share.
+    best: dict[int, list[tuple[float, Any]]] = {}
     last = set(range(len(plan.tasks)))
+
+    def longest(paths: Iterable[tuple[float, Any]]) -> list[tuple[float, Any]]:
+        return sorted(paths, key=lambda path: path[0], reverse=True)[:_MOST_PATHS]
+
     for j in plan.topological_order:
         before = plan.predecessor_indices[j]
         last.difference_update(before)
-        so_far = itertools.chain.from_iterable(best[i] for i in before) if before else iter([(0.0, [])])
-        longer = [(days + float(plan.means[j]), [*path, j]) for days, path in so_far]
-        best[j] = sorted(longer, reverse=True)[:_MOST_PATHS]
-    complete = sorted(itertools.chain.from_iterable(best[j] for j in last), reverse=True)
-    return [path for _, path in complete[:_MOST_PATHS]]
-
-
-def _in_series(plan: Project, path: list[int]) -> Project:
-    tasks = [plan.tasks[j] for j in path]
-    waits = {after: [before] for before, after in itertools.pairwise(tasks)}
-    return Project({plan.tasks[j]: plan.durations[j] for j in path}, waits)
+        so_far = [path for i in before for path in best[i]] or [(0.0, None)]
+        best[j] = longest((days + float(plan.means[j]), (j, path)) for days, path in so_far)
+    found = []
+    for _, path in longest(path for j in sorted(last) for path in best[j]):
+        positions = []
+        while path:
+            j, path = path
+            positions.append(j)
+        found.append(positions[::-1])
+    return found
 
 
 def _share(n: int, runs: int, least: int = 1) -> int:

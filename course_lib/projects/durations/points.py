@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from scipy import special
@@ -16,20 +15,43 @@ from course_lib.projects.durations.base import Duration, Floats, from_nearer_end
 __all__ = ["Fixed", "Pert", "Triangular", "Uniform", "symmetric"]
 
 
-@dataclass(frozen=True)
-class Uniform(Duration):
-    """Any duration between two, all alike, in days."""
+class _Planned(Duration):
+    """What laws between two ends have in common."""
 
     optimistic: float
     pessimistic: float
 
     def __post_init__(self) -> None:
-        """Check the arguments.
+        """Check the arguments, which are points in order.
 
         Raises:
             ValueError: they are not in order, or negative or infinite.
         """
-        _check_points(self)
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        for name in names:
+            said = f"the {name.replace('_', ' ')} duration"
+            object.__setattr__(self, name, real_number(said, getattr(self, name), "days"))
+        values = [getattr(self, name) for name in names]
+        if not (0 <= values[0] < values[-1] < math.inf and values == sorted(values)):
+            said = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in zip(names, values, strict=True))
+            raise ValueError(f"{said}: durations must be 0 or more, in this order, and the last longer than the first.")
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """From the optimistic to the pessimistic duration."""
+        return self.optimistic, self.pessimistic
+
+    @property
+    def _range(self) -> float:
+        return self.pessimistic - self.optimistic
+
+
+@dataclass(frozen=True)
+class Uniform(_Planned):
+    """Any duration between two, all alike, in days."""
+
+    optimistic: float
+    pessimistic: float
 
     @property
     def mean(self) -> float:  # type: ignore[override]
@@ -40,15 +62,6 @@ class Uniform(Duration):
     def std(self) -> float:  # type: ignore[override]
         """Standard deviation, in days."""
         return self._range / math.sqrt(12)
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """From the optimistic to the pessimistic duration."""
-        return self.optimistic, self.pessimistic
-
-    @property
-    def _range(self) -> float:
-        return self.pessimistic - self.optimistic
 
     def quantile(self, below: Floats, above: Floats) -> Floats:
         return np.where(below < 0.5, self.optimistic + self._range * below, self.pessimistic - self._range * above)
@@ -70,20 +83,12 @@ class Uniform(Duration):
 
 
 @dataclass(frozen=True)
-class Triangular(Duration):
+class Triangular(_Planned):
     """Three points in days; between them the density rises and falls in straight lines."""
 
     optimistic: float
     most_likely: float
     pessimistic: float
-
-    def __post_init__(self) -> None:
-        """Check the arguments.
-
-        Raises:
-            ValueError: they are not in order, or negative or infinite.
-        """
-        _check_points(self)
 
     @property
     def _parts(self) -> tuple[float, float, float]:
@@ -101,11 +106,6 @@ class Triangular(Duration):
         """Standard deviation, in days."""
         rise, fall, _ = self._parts
         return math.sqrt((rise**2 + rise * fall + fall**2) / 18)
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """From the optimistic to the pessimistic duration."""
-        return self.optimistic, self.pessimistic
 
     def quantile(self, below: Floats, above: Floats) -> Floats:
         rise, fall, width = self._parts
@@ -140,24 +140,12 @@ class Triangular(Duration):
 
 
 @dataclass(frozen=True)
-class Pert(Duration):
+class Pert(_Planned):
     """Three points in days; a beta distribution with mean (optimistic + 4 most likely + pessimistic) / 6."""
 
     optimistic: float
     most_likely: float
     pessimistic: float
-
-    def __post_init__(self) -> None:
-        """Check the arguments.
-
-        Raises:
-            ValueError: they are not in order, or negative or infinite.
-        """
-        _check_points(self)
-
-    @property
-    def _range(self) -> float:
-        return self.pessimistic - self.optimistic
 
     @cached_property
     def _a(self) -> float:
@@ -176,11 +164,6 @@ class Pert(Duration):
     def std(self) -> float:  # type: ignore[override]
         """Standard deviation, in days."""
         return self._range * math.sqrt(self._a * self._b / 7) / 6
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """From the optimistic to the pessimistic duration."""
-        return self.optimistic, self.pessimistic
 
     def quantile(self, below: Floats, above: Floats) -> Floats:
         return self.optimistic + self._range * from_nearer_end(
@@ -286,17 +269,3 @@ def symmetric(law: type[Uniform] | type[Triangular] | type[Pert], mean: float, c
         )
     ends = mean * (1 - cv * half), mean * (1 + cv * half)
     return Uniform(*ends) if issubclass(law, Uniform) else law(ends[0], mean, ends[1])
-
-
-_Named = TypeVar("_Named", Uniform, Triangular, Pert)
-
-
-def _check_points(law: _Named) -> None:
-    """Its fields as floats, if they are durations in order."""
-    names = list(law.__dataclass_fields__)
-    for name in names:
-        object.__setattr__(law, name, real_number(f"the {name.replace('_', ' ')} duration", getattr(law, name), "days"))
-    values = [getattr(law, name) for name in names]
-    if not (0 <= values[0] < values[-1] < math.inf and values == sorted(values)):
-        said = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in zip(names, values, strict=True))
-        raise ValueError(f"{said}: durations must be 0 or more, in this order, and the last longer than the first.")
