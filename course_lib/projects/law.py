@@ -110,9 +110,8 @@ class CompletionLaw:
         self._surely_over = float(special.gammainccinv(chain.n_stages.sum(), 1e-300) / leaving.min())
         self._walked: tuple[int, Floats, Floats] = (0, np.array([]), np.array([]))
         # One event of the uniformized chain, among the unfinished states.
-        self._step = sparse.csr_array(
-            self._jumps / self._event_rate + sparse.diags_array(1 - leaving / self._event_rate)
-        )
+        staying = sparse.diags_array(1 - leaving / self._event_rate)
+        self._step = sparse.csr_array(self._jumps / self._event_rate + staying)
 
     @property
     def mean(self) -> float:
