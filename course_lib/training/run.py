@@ -216,7 +216,7 @@ class Run:
         # Not the model itself, which may be compiled, and for other batches would have to be compiled anew.
         model = build_model(self.preset).to(self.device)
         model.load_state_dict((self.model if self.average is None else self.average).state_dict())
-        return model.half().float() if self.preset.stored == "float16" else model
+        return (model.half().float() if self.preset.stored == "float16" else model).eval()
 
     def log_likelihoods(self, model: LatentVariableModel, images: slice) -> Tensor:
         """Estimates of log p(x) of these of the validation images, in nats.
