@@ -83,15 +83,15 @@ _GREY_DIGITS: dict[str, Any] = {
     "validate_every": 5,
 }
 # Grey levels in place of bits, for an hour of one core at most: a softmax step takes eight times a logistic's.
-_SMALL_8BIT: dict[str, Any] = {**_SMALL, "epochs": 8, "validate_every": 4, "validation_samples": 5}
+_SMALL_8BIT: dict[str, Any] = {**_SMALL, "epochs": 6, "validate_every": 3, "validation_samples": 5}
 _CIFAR10 = {"shape": [3, 32, 32], "levels": 256, **_MIXTURE, "network": "resnet"}
 _SMALL_CIFAR10 = {**_CIFAR10, **_SMALL_RESNET, "latent_dim": 32}
 _SMALL_COLOUR: dict[str, Any] = {
     "model": "ImageVAE",
     "batch_size": 50,
-    "epochs": 100,
+    "epochs": 40,
     "learning_rate": 2e-3,
-    "validate_every": 5,
+    "validate_every": 2,
     "validation_samples": 10,
     "precision": "bfloat16",
     "stored": "float16",
