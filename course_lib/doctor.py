@@ -128,7 +128,7 @@ def _trouble(package: str, fits: Callable[[str], bool]) -> str | None:
 
 def _accelerator() -> tuple[str, str | None]:
     if importlib.util.find_spec("torch") is None:
-        return "unknown without torch, which notebooks 03 to 05 need", _INSTALL
+        return "unknown without torch, which notebooks 03 to 06 need", _INSTALL
     try:
         import torch
     except Exception as error:

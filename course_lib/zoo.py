@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch.nn import functional
 
 from course_lib import datasets
 from course_lib.checks import brief, positive_number
@@ -30,10 +27,11 @@ from course_lib.training.cards import LogLikelihood
 from course_lib.training.checkpoints import CheckpointFiles, read_card
 from course_lib.training.devices import choose_device, device_in_words, wait_for
 from course_lib.training.evaluation import PROPOSALS, evaluate_checkpoint, images_for
+from course_lib.training.pictures import picture_of_samples
 from course_lib.training.presets import flops_per_image, preset_named
 from course_lib.training.smoke import Smoke, smoke, ways_for
 from course_lib.training.stepper import Way
-from course_lib.vae import LatentVariableModel, log_likelihood
+from course_lib.vae import log_likelihood
 from course_lib.vae.evidence import Precision, images_at_once
 
 __all__ = ["ZOO", "Entry", "run_zoo"]
@@ -97,8 +95,8 @@ def run_zoo(
     """Smoke-test, train and evaluate presets, one after the other.
 
     Writes into ``folder``, for each preset as soon as it is there: ``NAME.safetensors``, ``NAME.json`` (card),
-    ``NAME.jsonl`` (log) and ``NAME.png`` (samples); and ``table.md``. A preset that fails is told of in the table, and
-    the next one has its time.
+    ``NAME.jsonl`` (log) and ``NAME.png`` (samples), beside what else `train` leaves; and ``table.md``. A preset that
+    fails is told of in the table, and the next one has its time.
 
     Args:
         names: of presets, those that matter most first; empty for all of `ZOO`.
@@ -116,7 +114,8 @@ def run_zoo(
         The table, and whether all presets are finished.
 
     Raises:
-        ValueError: an unknown preset or device, no minutes, or more presets than can be delivered.
+        ValueError: an unknown preset or device, a preset of no data set, no minutes, or more presets than can be
+            delivered.
         FileExistsError: ``folder`` holds trainings of these presets, and it is not to be gone on with.
         OSError: the table cannot be written.
         KeyboardInterrupt: Ctrl-C; what is finished stays.
@@ -124,6 +123,8 @@ def run_zoo(
     started = time.monotonic() if started is None else started
     deadline = started + 60 * positive_number("minutes", minutes) * (1 - _SPARE)
     presets = {name: preset_named(name) for name in dict.fromkeys(names or ZOO)}
+    if own := [name for name, preset in presets.items() if not preset.data]:
+        raise ValueError(f"{own[0]} learns from images of your own: train it with `train {own[0]} --data PATH`.")
     where = choose_device(device)
     if deliver is not None and len(presets) >= _MOST_DELIVERED:
         raise ValueError(f"at most {_MOST_DELIVERED - 1} models are delivered at once; got {len(presets)}: name fewer.")
@@ -324,7 +325,7 @@ class _Zoo:
 
     def draw_samples(self, name: str) -> None:
         model, _ = load_checkpoint(self.files(name).weights)
-        write_atomically({self._picture(name): _samples(model)})
+        write_atomically({self._picture(name): picture_of_samples(model)})
 
     def deliver(self, name: str) -> None:
         if self.delivery is None or not self.files(name).weights.exists():
@@ -382,19 +383,3 @@ def _cells(log_p: LogLikelihood) -> tuple[str, str]:
     """log p(x) with its error, and the share of images whose k-hat is too high."""
     share = log_p.share_of_high_pareto_k
     return value_with_error(log_p.value, log_p.std_error or 0.0), "" if share is None else f"{share:.0%}"
-
-
-def _samples(model: LatentVariableModel, side: int = 8) -> bytes:
-    """Mean images of draws from p(z), side by side, as PNG."""
-    with torch.no_grad():
-        z = model.sample_prior(side * side, torch.Generator().manual_seed(0))
-        shape = getattr(model, "shape", (1, math.isqrt(model.data_dim), math.isqrt(model.data_dim)))
-        # A thin frame keeps digits apart that fill their squares.
-        images = functional.pad(model.mean_image(z).view(-1, *shape), (1, 0, 1, 0), value=0.5)
-    images = images.unflatten(0, (side, side))
-    # Rows and columns of images become rows and columns of pixels, colours last.
-    pixels = images.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-    grey_or_colour = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(-1).numpy()
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey_or_colour)).save(content, "PNG", optimize=True)
-    return content.getvalue()

@@ -112,6 +112,7 @@ def test_all_files_of_a_checkpoint_have_its_name(tmp_path):
         files.state: ".state",
         files.log: ".jsonl",
         files.tensorboard: ".tensorboard",
+        files.pictures: ".pictures",
         files.evaluation("test", "adapted", 50): ".test-adapted-50.evaluation",
     }
     for path, suffix in suffixes.items():

@@ -10,22 +10,25 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_trainings import LEVELS, tiny
 
-from course_lib import doctor
+from course_lib import datasets, doctor
 from course_lib.__main__ import main
 from course_lib.doctor import Check
 from course_lib.publishing import build, run
 from course_lib.publishing.run import Outcome
-from course_lib.training import PRESETS, Card, build_model, evaluation
+from course_lib.training import PRESETS, Card, build_model, evaluation, load_checkpoint
 from course_lib.training.checkpoints import save_checkpoint
+from course_lib.training.pictures import picture_of_reconstructions, picture_of_samples
 from course_lib.training.presets import summary
 from course_lib.training.states import load_state
 from course_lib.vae import log_likelihood
 
-COMMANDS = ["doctor", "run", "train", "evaluate", "zoo", "build"]
+COMMANDS = ["doctor", "run", "train", "evaluate", "sample", "reconstruct", "zoo", "build"]
 
 
 def course_lib(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -37,7 +40,7 @@ def test_help_names_every_command():
     done = course_lib("--help")
     assert done.returncode == 0
     for command in COMMANDS:
-        assert f"\n    {command} " in done.stdout
+        assert re.search(rf"\n    {command}\s", done.stdout)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -55,6 +58,8 @@ def test_each_command_has_its_help(command, capsys):
         ["teach"],
         ["train"],
         ["evaluate"],
+        ["sample"],
+        ["reconstruct", "digits-mixture", "--n", "few"],
         ["train", "digits-vae", "--epochs", "x"],
         ["zoo"],
         ["run", "--fast"],
@@ -402,6 +407,110 @@ def test_ctrl_c_saves_the_training_and_says_how_to_go_on(tmp_path):
     assert re.fullmatch(r"\nInterrupted\. Step [\d,]+ of 2,400 is saved: go on with --resume\.\n", err)
     _, progress = load_state(tmp_path / "out" / "digits-vae.state")
     assert f"Step {progress['step']:,} of" in err
+
+
+# Pictures
+
+
+def pixels_of(picture):
+    return np.asarray(Image.open(picture))
+
+
+@pytest.mark.parametrize("name, side", [("digits-mixture", 519), ("mnist-vae", 455)])
+def test_sample_draws_from_the_courses_own_checkpoints(name, side, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", name]) == 0
+    said, file = capsys.readouterr(), Path("build") / f"{name}-samples.png"
+    assert said.out == f"{file} shows 64 draws of z from the prior of {name}, each as its mean image E[x|z].\n"
+    assert said.err == ""
+    assert pixels_of(file).shape == (side, side)
+    assert file.read_bytes() == picture_of_samples(load_checkpoint(name)[0])
+    assert main(["sample", name, "--n", "1", "--seed", "1", "--out", "some/where/one.PNG"]) == 0
+    assert capsys.readouterr().out.startswith("some/where/one.PNG shows one draw of z from")
+    assert Path("some/where/one.PNG").read_bytes() == picture_of_samples(load_checkpoint(name)[0], 1, seed=1)
+    assert [path.name for path in tmp_path.rglob("*.png")] == [file.name]
+
+
+def test_reconstruct_shows_images_and_what_is_made_of_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reconstruct", "digits-mixture"]) == 0
+    said, file = capsys.readouterr(), Path("build/digits-mixture-reconstructions.png")
+    assert said.out == (
+        f"{file} shows the first 32 images of digits, test, and below each what digits-mixture makes of it: E[x|z], "
+        "with one z drawn from q(z|x).\n"
+    )
+    assert said.err == ""
+    model, _ = load_checkpoint("digits-mixture")
+    digits = datasets.load("digits")
+    assert file.read_bytes() == picture_of_reconstructions(model, digits.test[:32])
+    assert np.array_equal(pixels_of(file)[:64:8, :64:8], (255 * digits.test[0, 0]).round().numpy())
+    command = ["reconstruct", "digits-mixture", "--n", "1", "--split", "validation", "--seed", "3", "--out", "a.png"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("a.png shows the first image of digits, validation, and below each")
+    assert Path("a.png").read_bytes() == picture_of_reconstructions(model, digits.validation[:1], seed=3)
+
+
+def test_a_model_of_bits_is_shown_bits(tiny_preset, tmp_path, capsys):
+    assert main(["train", "tiny", "--device", "cpu", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    weights, out = tmp_path / "tiny.safetensors", tmp_path / "tiny.png"
+    assert main(["reconstruct", str(weights), "--n", "9", "--out", str(out)]) == 0
+    shown = datasets.fixed_binarization(datasets.load("digits").test)[0, 0]
+    assert np.array_equal(pixels_of(out)[:64:8, :64:8], 255 * shown.numpy())
+    assert main(["sample", str(weights), "--out", str(out)]) == 0
+    assert out.read_bytes() == (tmp_path / "tiny.pictures" / "samples-000001.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["sample", "digits-mixture", "--n", "0"], "n must be a whole number of at least 1; got 0"),
+        (["sample", "digits-mixture", "--n", "2000"], "n must be at most 1,000; got 2,000"),
+        (["sample", "digits-mixture", "--seed", "-1"], "seed must be a whole number of at least 0; got -1"),
+        (["sample", "digits-mixture", "--out", "a.jpg"], "a picture is FILE.png; got --out a.jpg"),
+        (["sample", "digits-mixture", "--out", "a.png/"], "cannot write a.png (Is a directory)"),
+        (["sample", "digits-mixtures"], "digits-mixtures.safetensors: a checkpoint is NAME.safetensors and"),
+        (["reconstruct", "digits-mixture", "--n", "0"], "n must be between 1 and 300; got 0"),
+        (["reconstruct", "digits-mixture", "--n", "301"], "n must be between 1 and 300; got 301"),
+        (["reconstruct", "digits-mixture", "--n", "1297", "--split", "train"], "n must be between 1 and 1,000; got"),
+        (["reconstruct", "digits-mixture", "--split", "all"], "there is no split 'all': choose train, validation or"),
+        (["reconstruct", "digits-mixture", "--seed", "-1"], "seed must be a whole number of at least 0; got -1"),
+        (["reconstruct", "digits-mixture", "--out", "png"], "a picture is FILE.png; got --out png"),
+        (["reconstruct", "digits-mixture", "--data", "there"], "there is no there: give a folder of PNG or JPEG"),
+        (["reconstruct", "./own"], "own was trained on shapes-0123456789ab, images of someone's own: give --data"),
+        (["reconstruct", "./photos"], "the data set cifar10-sample is not downloaded but read from COURSE_DATA_DIR"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_drawn_is_one_sentence(arguments, complaint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COURSE_DATA_DIR", raising=False)
+    (tmp_path / "a.png").mkdir()
+    for name, data in {"own": "shapes-0123456789ab", "photos": "cifar10-sample"}.items():
+        preset = dataclasses.replace(tiny(), data=data)
+        card = Card(name=name, settings=preset.settings(), metrics={})
+        save_checkpoint(tmp_path / f"{name}.safetensors", build_model(preset), card)
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("course_lib: ") and said.err.count("\n") == 1
+    assert complaint in said.err
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["a.png"]
+
+
+def test_images_of_ones_own_are_reconstructed_with_data(tmp_path, capsys):
+    levels = np.random.default_rng(0).integers(17, size=(50, 8, 8))
+    np.savez(tmp_path / "shapes.npz", train=levels[:40], test=levels[40:], levels=17)
+    data = datasets.from_path(tmp_path / "shapes.npz")
+    preset = dataclasses.replace(tiny(model="ImageVAE", arguments=LEVELS), data=data.name)
+    model, card = build_model(preset), Card(name="own", settings=preset.settings(), metrics={})
+    save_checkpoint(tmp_path / "own.safetensors", model, card)
+    command = ["reconstruct", str(tmp_path / "own.safetensors"), "--n", "5", "--out", str(tmp_path / "own.png")]
+    assert main([*command, "--data", str(tmp_path / "shapes.npz")]) == 0
+    assert f"shows the first 5 images of {data.name}, test" in capsys.readouterr().out
+    assert (tmp_path / "own.png").read_bytes() == picture_of_reconstructions(model, data.test[:5])
+    np.savez(tmp_path / "others.npz", train=levels[:30], test=levels[30:], levels=17)
+    assert main([*command, "--data", str(tmp_path / "others.npz")]) == 1
+    assert f"own was trained on {data.name}, and this is others-" in capsys.readouterr().err
 
 
 # The zoo

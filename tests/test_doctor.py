@@ -148,7 +148,7 @@ def test_without_a_gpu_its_steps_cannot_be_checked(monkeypatch, no_kernel):
 def test_a_missing_torch_is_found(monkeypatch, no_kernel):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     check = found("accelerator")
-    assert "notebooks 03 to 05 need" in check.found
+    assert "notebooks 03 to 06 need" in check.found
     assert "pip install" in check.remedy
 
 

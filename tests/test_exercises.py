@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from course_lib import datasets
 from course_lib.estimates import Estimate
-from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04, notebook_05
+from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04, notebook_05, notebook_06
 from course_lib.exercises.verdict import Verdict, check, right
 from course_lib.projects import (
     Project,
@@ -31,8 +31,9 @@ from course_lib.projects import (
 )
 from course_lib.projects.durations import Pert
 from course_lib.vae import elbo
+from course_lib.vae.distributions import standard_normal_log_prob
 
-NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04, notebook_05)
+NOTEBOOKS = (notebook_01, notebook_02, notebook_03, notebook_04, notebook_05, notebook_06)
 PLAN = Project.example()
 TAIL = float(completion_law(PLAN).sf(70))
 HOUSE = Project({"frame": 20, "roof": 10, "pipes": 12}, {"roof": ["frame"], "pipes": ["frame"]})
@@ -315,6 +316,52 @@ def moving(
         return form(keep(PLAN.completion_times(PLAN.from_normals(new)) >= harder * level, new, z))
 
     return move
+
+
+def stepped(second=lambda x, a, b: x[:, 1] * a.exp() + b, log_determinant=lambda a, b: a):
+    """An answer to exercise 1 of notebook 06, with what becomes of the second number and of volumes."""
+
+    def answer(x, conditioner):
+        a, b = conditioner(x[:, 0])
+        return torch.stack([x[:, 0], second(x, a, b)], dim=-1), log_determinant(a, b)
+
+    return answer
+
+
+def undone(second=lambda y, a, b: (y[:, 1] - b) * torch.exp(-a), log_q=lambda base, a: base - a):
+    """An answer to exercise 2 of notebook 06, with the way back and the volume change."""
+
+    def answer(y, conditioner):
+        a, b = conditioner(y[:, 0])
+        x = torch.stack([y[:, 0], second(y, a, b)], dim=-1)
+        return log_q(standard_normal_log_prob(x), a)
+
+    return answer
+
+
+def swapped_columns(x, conditioner):
+    y, log_determinant = stepped()(x, conditioner)
+    return y.flip(-1), log_determinant
+
+
+def by_distributions(y, conditioner):
+    a, b = conditioner(y[:, 0])
+    normal = torch.distributions.Normal
+    return normal(0.0, 1.0).log_prob(y[:, 0]) + normal(b, a.exp()).log_prob(y[:, 1])
+
+
+PASSES = {"draw from q": 8, "density of q": 400, "density of prior": 4, "draw from prior": 200}
+OWN = datasets.from_arrays(
+    np.random.default_rng(0).integers(0, 256, (90, 8, 8), dtype=np.uint8), np.zeros((5, 8, 8), np.uint8), 256
+)
+
+
+def with_images(images, test=None):
+    return datasets.from_arrays(images, images[:2] if test is None else test, 256)
+
+
+def logistic_area(edge, scale):
+    return special.expit(edge / scale) - special.expit(-edge / scale)
 
 
 CASES = {
@@ -1382,6 +1429,101 @@ CASES = {
             (lambda p, share, n: torch.log(share * p.exp() + (1 - share) * 0.5**n), "Stay in log space"),
         ],
     ),
+    notebook_06.step: (
+        [
+            stepped(),
+            lambda x, f: (torch.stack([x[:, 0], x[:, 1] * f(x[:, 0])[0].exp() + f(x[:, 0])[1]], 1), f(x[:, 0])[0]),
+            lambda x, f: [t.numpy() for t in stepped()(x, f)],
+        ],
+        [
+            (lambda x, f: stepped()(x, f)[0], "return two things"),
+            (lambda x, f: (stepped()(x, f)[0].T, f(x[:, 0])[0]), "dim=-1"),
+            (lambda x, f: (stepped()(x, f)[0][:, 1], f(x[:, 0])[0]), "the second number alone"),
+            (lambda x, f: (torch.ones(3, 3), f(x[:, 0])[0]), "should have shape [4, 2]"),
+            (swapped_columns, "columns are swapped"),
+            (lambda x, f: (stepped()(x, f)[0] + 1, f(x[:, 0])[0]), "the first number stays"),
+            (stepped(lambda x, a, b: x[:, 1] * a + b), "take its exp"),
+            (stepped(lambda x, a, b: (x[:, 1] + b) * a.exp()), "scale first, then move"),
+            (stepped(lambda x, a, b: x[:, 1] * a.exp()), "add the shift"),
+            (stepped(lambda x, a, b: x[:, 1] + b), "not scaled"),
+            (stepped(lambda x, a, b: (x[:, 1] - b) / a.exp()), "the way back"),
+            (stepped(lambda x, a, b: x[:, 0] * a.exp() + b), "take the second"),
+            (stepped(lambda x, a, b: x[:, 1] * a.exp() - b), "added, not subtracted"),
+            (stepped(lambda x, a, b: x[:, 1] / a.exp() + b), "divides by the scale"),
+            (stepped(lambda x, a, b: x[:, 1] * a.exp() + b + 0.1), "the second becomes"),
+            (stepped(log_determinant=lambda a, b: a.exp()), "return its logarithm"),
+            (stepped(log_determinant=lambda a, b: -a), "the sign"),
+            (stepped(log_determinant=lambda a, b: a + b), "changes no volume"),
+            (stepped(log_determinant=lambda a, b: 2 * a), "only one of the two"),
+            (stepped(log_determinant=lambda a, b: a.sum()), "a log-determinant of its own"),
+            (stepped(log_determinant=lambda a, b: a + 1), "the diagonal's product"),
+        ],
+    ),
+    notebook_06.log_density: (
+        [undone(), by_distributions, lambda y, f: undone()(y, f).numpy()],
+        [
+            (undone(log_q=lambda base, a: base + a), "draws lie thinner"),
+            (undone(log_q=lambda base, a: base), "subtract the log-determinant"),
+            (undone(lambda y, a, b: y[:, 1]), "undo the step first"),
+            (undone(lambda y, a, b: y[:, 1], lambda base, a: base), "the density before the step"),
+            (undone(lambda y, a, b: y[:, 1] * a.exp() + b), "took the step once more"),
+            (undone(lambda y, a, b: y[:, 1] * a.exp() + b, lambda base, a: base + a), "took the step once more"),
+            (undone(lambda y, a, b: y[:, 1] * torch.exp(-a) - b), "the wrong order"),
+            (undone(lambda y, a, b: (y[:, 1] - b) / a), "which is exp of the log-scale"),
+            (undone(log_q=lambda base, a: base - a.exp()), "without exp"),
+            (undone(log_q=lambda base, a: (base - a).exp()), "return its logarithm"),
+            (undone(log_q=lambda base, a: (base - a).sum()), "one log-density a point"),
+            (undone(log_q=lambda base, a: base - a + 0.2), "at y = (0.4, 1.1)"),
+        ],
+    ),
+    notebook_06.passes: (
+        [PASSES, {**PASSES, "density of q": 8 * 50.0}, {key: torch.tensor(n) for key, n in PASSES.items()}],
+        [
+            ([8, 400, 4, 200], "give a dictionary"),
+            ({"draw from q": 8}, "an answer is missing: 'density of q'"),
+            (dict(zip(PASSES, [400, 8, 200, 4], strict=True)), "all four are the wrong way round"),
+            (dict(zip(PASSES, [8, 400, 200, 4], strict=True)), "the prior has the steps the other way round"),
+            (dict(zip(PASSES, [400, 8, 4, 200], strict=True)), "q has the fast direction"),
+            (dict(zip(PASSES, [8, 50, 4, 50], strict=True)), "multiply by the number of steps"),
+            (dict(zip(PASSES, [1, 400, 4, 200], strict=True)), "one pass is for one step"),
+            (dict(zip(PASSES, [8, 58, 4, 54], strict=True)), "on the slow way"),
+            (dict(zip(PASSES, [8, 401, 4, 200], strict=True)), "'density of q' is not 401"),
+        ],
+    ),
+    notebook_06.fewest_bits: (
+        [
+            lambda s: -math.log2(math.tanh(0.25 / s)),
+            lambda s: -np.log2(logistic_area(0.5, s)),
+            lambda s: -torch.log2(torch.sigmoid(torch.tensor(0.5 / s)) - torch.sigmoid(torch.tensor(-0.5 / s))),
+        ],
+        [
+            (lambda s: logistic_area(0.5, s), "minus the base-2 logarithm"),
+            (lambda s: -math.log(logistic_area(0.5, s)), "use math.log2"),
+            (lambda s: math.log2(logistic_area(0.5, s)), "the sign"),
+            (lambda s: -math.log2(logistic_area(1.0, s)), "two levels wide"),
+            (lambda s: -math.log2(math.tanh(0.25 * s)), "divide by it"),
+            (lambda s: -math.log2(special.expit(0.5 / s)), "up to the left one"),
+            (lambda s: -math.log2(1 / (4 * s)), "the height of the density"),
+            (lambda s: -math.log2(special.expit(1 / s) - 0.5), "your bin begins at the mean"),
+            (lambda s: 5.0, "with a scale of 1.5 levels"),
+        ],
+    ),
+    notebook_06.own_images: (
+        [
+            OWN,
+            with_images(np.random.default_rng(1).integers(0, 256, (60, 9, 7, 3), dtype=np.uint8)),
+            datasets.from_arrays(np.random.default_rng(2).integers(0, 2, (60, 8, 8)), np.zeros((2, 8, 8), int), 2),
+        ],
+        [
+            ("my_pictures", "give the data set itself"),
+            (with_images(np.random.default_rng(3).integers(0, 256, (20, 8, 8), dtype=np.uint8)), "are very few"),
+            (
+                with_images(np.random.default_rng(4).integers(0, 256, (60, 8, 200), dtype=np.uint8)),
+                "scale them down",
+            ),
+            (with_images(np.full((60, 8, 8), 7, np.uint8)), "all the images are the same"),
+        ],
+    ),
 }
 
 
@@ -1390,6 +1532,7 @@ NO_FUNCTIONS = (
     notebook_02.mended, notebook_02.own_plan, notebook_03.predicted_gaps, notebook_03.shapes,
     notebook_04.too_good,
     notebook_05.five_colleagues, notebook_05.units_trap,
+    notebook_06.own_images, notebook_06.passes,
 )  # fmt: skip
 
 

@@ -15,6 +15,10 @@ from course_lib.training.evaluation import evaluate
 from course_lib.vae import log_likelihood
 
 NAMES = sorted(path.stem for path in PUBLISHED.glob("*.safetensors"))
+# Of grey levels and of colours: their decoders are dear, and their differences are of many nats. So a few draws from
+# the encoder do, on all test images.
+WITH_FEW_DRAWS = [name for name in NAMES if name.startswith(("mnist-8bit-", "cifar10-"))]
+THOROUGH = [name for name in NAMES if name not in WITH_FEW_DRAWS]
 # Beside the repository, on machines without a network.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 N_TRAIN_IMAGES, N_VALIDATION_IMAGES, N_TEST_IMAGES = (
@@ -28,6 +32,14 @@ def test_notebook_04_has_its_four():
 
 def test_notebook_05_has_its_own():
     assert {"mnist-small-resnet", "digits-logistic", "digits-mixture", "digits-softmax"} <= set(NAMES)
+
+
+def test_notebook_06_has_its_own():
+    assert {"mnist-dense", "mnist-vae"} < set(THOROUGH)
+    assert WITH_FEW_DRAWS == [
+        "cifar10-sample-logistic", "cifar10-sample-resnet",
+        "mnist-8bit-small-logistic", "mnist-8bit-small-mixture", "mnist-8bit-small-softmax",
+    ]  # fmt: skip
 
 
 def test_weights_and_cards_come_in_pairs_and_a_clone_stays_small():
@@ -58,6 +70,10 @@ def test_the_card_tells_what_was_done_and_how_good_it_is(name):
     data, metrics = settings["data"], card.metrics
     chosen_by = metrics["validation"].log_likelihood
     assert (chosen_by.n_samples, chosen_by.n_images) == (settings["validation_samples"], N_VALIDATION_IMAGES[data])
+    if name in WITH_FEW_DRAWS:
+        check_few_draws(metrics["test"], N_TEST_IMAGES[data])
+        assert metrics["train"].log_likelihood.n_images >= 400
+        return
     most, of_fit, some = metrics["test"].all
     assert (most.proposal, of_fit.proposal, some.proposal) == ("encoder", "adapted", "encoder")
     (of_training,) = metrics["train"].all
@@ -75,7 +91,18 @@ def test_the_card_tells_what_was_done_and_how_good_it_is(name):
         assert (found.binarization_seed is not None) == (model.levels == 2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def check_few_draws(found, n_images):
+    for one in found.all:
+        assert one.proposal == "encoder"
+        assert one.log_likelihood.n_images == n_images
+        assert one.log_likelihood.n_samples >= 50
+        assert one.elbo.value < one.log_likelihood.value < 0
+        assert one.binarization_seed is None
+    # What these draws leave open is little beside the differences that the notebook speaks of.
+    assert found.log_likelihood.std_error < 0.5 < found.log_likelihood.std_error_over_images
+
+
+@pytest.mark.parametrize("name", THOROUGH)
 def test_log_p_from_fits_is_one_to_defend(name):
     """Higher than the encoder's, which is low; for fewer passes; and with k-hats that let it be believed."""
     test = read_card(name).metrics["test"]
@@ -103,7 +130,7 @@ def test_the_card_is_as_it_would_be_written_anew(name):
     assert read_card(name).as_json() == (PUBLISHED / f"{name}.json").read_bytes()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", THOROUGH)
 def test_fewer_samples_beside_agree_and_are_lower(name):
     most, fewer = (one for one in read_card(name).metrics["test"].all if one.proposal == "encoder")
     for some, many, is_lower in (
@@ -120,11 +147,11 @@ def test_fewer_samples_beside_agree_and_are_lower(name):
 def test_the_first_test_images_agree_with_the_card(name, monkeypatch):
     model, card = load_checkpoint(name)
     data = card["settings"]["data"]
-    if data == "mnist":
-        if not (DATA / "mnist").is_dir():
-            pytest.skip("needs MNIST")
+    if data != "digits":
+        if not (DATA / data).is_dir():
+            pytest.skip(f"needs {data}")
         monkeypatch.setenv("COURSE_DATA_DIR", str(DATA))
-    n = min(400, N_TEST_IMAGES[data])
+    n = min(100 if name in WITH_FEW_DRAWS else 400, N_TEST_IMAGES[data])
     found = evaluate(model, data, n_images=n, n_samples=20)
     # Of 10,000 images, of about the same spread in ELBO as in log p(x).
     error = math.hypot(float(found.elbo.std()) / math.sqrt(n), found.mean_elbo[1])

@@ -12,8 +12,10 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save
 from tiny_trainings import VARIANTS, OneDevice, are_equal, log_of, result_of, tiny
 from torch import nn
@@ -22,7 +24,8 @@ from course_lib import datasets
 from course_lib.training import PRESETS, load_checkpoint, loop, processes, states, steps, train
 from course_lib.training.checkpoints import CheckpointFiles
 from course_lib.training.devices import choose_device, compile_parts
-from course_lib.training.evaluation import evaluate
+from course_lib.training.evaluation import evaluate, images_for
+from course_lib.training.pictures import picture_of_reconstructions, picture_of_samples
 from course_lib.training.run import Run
 from course_lib.training.tensorboard import tensorboard
 from course_lib.vae import log_likelihood
@@ -53,6 +56,15 @@ ALL_VARIANTS = VARIANTS | DEEP_VARIANTS
 
 def a_run(preset, folder, device=CPU):
     return Run(preset, CheckpointFiles(folder, preset.name), device)
+
+
+def content_of(folder):
+    """What the files in it, and in the folders in it, hold."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pixels_of(picture):
+    return np.asarray(Image.open(picture))
 
 
 def at_step(monkeypatch, number, act):
@@ -535,10 +547,10 @@ def test_to_resume_where_nothing_was_saved_is_to_start(tmp_path):
 def test_to_resume_a_finished_training_changes_nothing(preset, tmp_path, monkeypatch):
     weights = train(preset, tmp_path, device="cpu")
     assert (len(log_of(weights)) < preset.epochs) == (preset.patience > 0)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = content_of(tmp_path)
     monkeypatch.setattr(Run, "take_step", lambda run: pytest.fail("a step was taken"))
     assert train(preset, tmp_path, device="cpu", resume=True) == tmp_path / "tiny.safetensors"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert content_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("resume, lost", [(False, None), (False, ".state"), (True, ".state")])
@@ -724,6 +736,58 @@ def test_auto_is_the_fastest_device_and_a_number_too_high_is_refused(monkeypatch
 # What one sees
 
 
+def test_each_validation_leaves_pictures_of_what_the_stored_model_makes(tmp_path):
+    """Always of the same draws and of the same images, whichever model it is."""
+    for name, preset in {"bits": tiny(epochs=2, ema=0.9), "float16": deep(GREY, stored="float16")}.items():
+        weights = train(preset, tmp_path / name, device="cpu")
+        files, epochs = CheckpointFiles(tmp_path / name, "tiny"), [line["epoch"] for line in log_of(weights)]
+        assert sorted(path.name for path in files.pictures.iterdir()) == sorted(
+            f"{what}-{epoch:06}.png" for epoch in epochs for what in ("samples", "reconstructions")
+        )
+        model, card = load_checkpoint(weights)
+        digits = datasets.load("digits")
+        shown = images_for(model, digits, "validation")[:32]
+        assert files.picture("samples", card.epochs).read_bytes() == picture_of_samples(model, shape=digits.shape)
+        drawn = files.picture("reconstructions", card.epochs).read_bytes()
+        assert drawn == picture_of_reconstructions(model, shown)
+        # The images above their reconstructions do not change, and these do.
+        first, last = (pixels_of(files.picture("reconstructions", epoch)) for epoch in (epochs[0], epochs[-1]))
+        assert np.array_equal(first[:64], last[:64]) and not np.array_equal(first[65:129], last[65:129])
+
+
+def test_pictures_change_nothing_of_a_training(tmp_path, monkeypatch):
+    preset = ALL_VARIANTS["all at once"]
+    drawn = result_of(train(preset, tmp_path / "drawn", device="cpu"))
+    monkeypatch.setattr(Run, "draw", lambda *_: None)
+    assert are_equal(drawn, result_of(train(preset, tmp_path / "plain", device="cpu")))
+    assert not (tmp_path / "plain" / "tiny.pictures").exists()
+
+
+def test_a_training_that_is_resumed_goes_on_with_the_same_pictures(tmp_path, monkeypatch):
+    train(tiny(), tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        at_step(patch, 13, ctrl_c)
+        train(tiny(), tmp_path / "broken", device="cpu")
+    pictures = tmp_path / "broken" / "tiny.pictures"
+    assert [path.name for path in sorted(pictures.iterdir())] == ["reconstructions-000001.png", "samples-000001.png"]
+    train(tiny(), tmp_path / "broken", device="cpu", resume=True)
+    assert content_of(pictures) == content_of(tmp_path / "whole" / "tiny.pictures")
+
+
+def test_only_the_first_process_draws(tmp_path, monkeypatch):
+    run = a_run(tiny(), tmp_path)
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    run.take_step()
+    run.validate()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "tiny.pictures").write_bytes(b"")
+    with pytest.raises(OSError, match=r"^cannot write .*samples-000001\.png \(.*\); what was there before is unharmed"):
+        train(tiny(epochs=1), tmp_path, device="cpu")
+
+
 def test_training_is_silent_where_nobody_looks(tmp_path, capfd):
     train(tiny(epochs=1), tmp_path, device="cpu")
     assert capfd.readouterr() == ("", "")
@@ -749,20 +813,28 @@ def test_tensorboard_shows_the_log(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    weights = train(tiny(epochs=2), tmp_path, device="cpu", on_record=tensorboard(tmp_path / "events"))
-    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    files = CheckpointFiles(tmp_path, "tiny")
+    weights = train(tiny(epochs=2), tmp_path, device="cpu", on_record=tensorboard(files))
+    events = EventAccumulator(str(files.tensorboard)).Reload()
     lines = log_of(weights)
     for name in ("bound", "validation"):
         shown = [(event.step, event.value) for event in events.Scalars(name)]
         # Events are float32.
         assert shown == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines]
+    for name in ("samples", "reconstructions"):
+        shown = [(event.step, pixels_of(io.BytesIO(event.encoded_image_string))) for event in events.Images(name)]
+        for (step, pixels), line in zip(shown, lines, strict=True):
+            assert step == line["step"]
+            # In colour, as all that TensorBoard shows.
+            drawn = pixels_of(files.picture(name, line["epoch"]))
+            assert np.array_equal(pixels, np.broadcast_to(drawn[:, :, None], pixels.shape))
 
 
 def test_without_tensorboard_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"^TensorBoard is not installed: `python -m pip install tensorboard`\.$"):
-        tensorboard(tmp_path / "events")
-    assert not (tmp_path / "events").exists()
+        tensorboard(CheckpointFiles(tmp_path, "tiny"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_output_starts_at_the_mean_image(tmp_path):

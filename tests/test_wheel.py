@@ -32,17 +32,17 @@ def python(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, cwd=installed.parent, env=environment)
 
 
-def test_a_wheel_has_the_plan_and_the_checkpoints(installed):
+def test_a_wheel_has_the_plan_the_checkpoints_and_forty_digits(installed):
     program = (
-        "import course_lib, course_lib.projects, course_lib.resources, course_lib.training\n"
+        "import course_lib, course_lib.datasets, course_lib.projects, course_lib.resources, course_lib.training\n"
         "print(course_lib.__file__)\n"
         "print(course_lib.resources.DATA)\n"
         "print(*course_lib.projects.Project.example().critical_path())\n"
-        "print(course_lib.training.load_checkpoint('mnist-vae')[1]['name'])\n"
+        "print(course_lib.training.load_checkpoint('mnist-vae')[1]['name'], len(course_lib.datasets.forty_digits()))\n"
     )
     done = python(installed, "-c", program)
     package = installed / "course_lib"
-    assert done.stdout.splitlines() == [f"{package / '__init__.py'}", f"{package / 'data'}", "1 2 4 10", "mnist-vae"]
+    assert done.stdout.splitlines() == [f"{package / '__init__.py'}", f"{package / 'data'}", "1 2 4 10", "mnist-vae 40"]
 
 
 def test_the_doctor_of_a_wheel_finds_all_it_has_and_knows_its_version(installed):

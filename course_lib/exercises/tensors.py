@@ -1,4 +1,4 @@
-"""Answers as tensors, for the checks of notebooks 03 to 05."""
+"""Answers as tensors, for the checks of notebooks 03 to 06."""
 
 from __future__ import annotations
 

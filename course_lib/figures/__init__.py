@@ -6,5 +6,5 @@ that notebook's numbers; a title that says what is drawn, or counts it, is made 
 every figure ends with (`Figure.describe`): it says in words what the title cannot, with numbers in two digits.
 
 `style` is how all of them look, `plans` what notebooks 01 and 02 both draw. `diagrams`, `images`, `live` and `tensors`
-are for notebooks 03 to 05.
+are for notebooks 03 to 06.
 """

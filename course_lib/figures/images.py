@@ -1,13 +1,15 @@
-"""Small grey images side by side (notebooks 03 to 05)."""
+"""Small images side by side, grey or in colour (notebooks 03 to 06)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from PIL import Image
 from torch import Tensor
 
 from course_lib.figures.style import Figure, new_figure, set_title
@@ -15,12 +17,29 @@ from course_lib.figures.tensors import numbers
 
 
 def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
-    """Rows of images in [0, 1] with their names: ``name -> [n, pixels]`` or ``[n, 1, side, side]``."""
+    """Rows of images in [0, 1] with their names.
+
+    Args:
+        rows: ``name -> [n, channels, height, width]``, or ``[n, pixels]`` of grey squares.
+        title: what they show.
+    """
     n_columns = max(len(images) for images in rows.values())
     fig, ax = new_figure(1.6 + 0.62 * n_columns, 0.5 + 0.62 * len(rows))
     show_rows(ax, rows)
     set_title(ax, title)
-    return fig.describe(f"{title}. Images beside each other, white on black. {_described(rows)}")
+    polarity = "" if any(_shaped(images).shape[1] > 1 for images in rows.values()) else ", white on black"
+    return fig.describe(f"{title}. Images beside each other{polarity}. {_described(rows)}")
+
+
+def pictures_beside_each_other(pictures: Mapping[str, Path], what: str, title: str) -> Figure:
+    """Picture files as they are, ``name -> file``, and what is on each, in words."""
+    fig, axes = new_figure(4.2 * len(pictures), 4.6, len(pictures))
+    for ax, (name, file) in zip(np.atleast_1d(axes), pictures.items(), strict=True):
+        ax.imshow(Image.open(file).convert("RGB"), interpolation="nearest")
+        ax.axis("off")
+        set_title(ax, name)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig.describe(f"{title}. {len(pictures)} pictures, “{'” and “'.join(pictures)}”. On each: {what}.")
 
 
 def _described(rows: Mapping[str, Tensor]) -> str:
@@ -30,35 +49,37 @@ def _described(rows: Mapping[str, Tensor]) -> str:
     for name, images in rows.items():
         bits = bool(((images == 0) | (images == 1)).all())
         twin = next((other for other, theirs in known.items() if torch.equal(images, theirs)), None)
-        what = (
-            f"the same as “{twin}”" if twin else f"{len(images)} in {'black and white' if bits else 'shades of grey'}"
-        )
+        colours = "colour" if _shaped(images).shape[1] > 1 else "black and white" if bits else "shades of grey"
+        what = f"the same as “{twin}”" if twin else f"{len(images)} in {colours}"
         parts.append(f"“{name}”: {what}" if name.strip() else what)
         known[name] = images
-    side = _side(next(iter(rows.values())))
-    return f"Rows from the top, of {side} × {side} pixels each: {'; '.join(parts)}."
+    *_, height, width = _shaped(next(iter(rows.values()))).shape
+    return f"Rows from the top, of {height} × {width} pixels each: {'; '.join(parts)}."
 
 
 def show_rows(ax: Axes, rows: Mapping[str, Tensor]) -> None:
     """The same rows on given axes."""
     show_tiles(ax, list(rows.values()))
-    height = _side(next(iter(rows.values()))) + 1
+    height = _shaped(next(iter(rows.values()))).shape[-2] + 1
     for row, name in enumerate(rows):
         ax.text(-1.5, row * height + height / 2, name, ha="right", va="center", fontsize=9)
 
 
 def show_tiles(ax: Axes, rows: Sequence[Tensor]) -> None:
     """Images side by side in one picture, with a thin frame between them and no names."""
-    side = _side(rows[0])
+    shaped = [_shaped(images) for images in rows]
+    *_, height, width = shaped[0].shape
     n_columns = max(len(images) for images in rows)
-    canvas = np.full((len(rows) * (side + 1) + 1, n_columns * (side + 1) + 1), 0.72)
-    for i, images in enumerate(rows):
-        for j, image in enumerate(numbers(images).reshape(len(images), side, side)):
-            top, left = i * (side + 1) + 1, j * (side + 1) + 1
-            canvas[top : top + side, left : left + side] = image
-    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    canvas = np.full((len(rows) * (height + 1) + 1, n_columns * (width + 1) + 1, 3), 0.72)
+    for i, images in enumerate(shaped):
+        for j, image in enumerate(numbers(images)):
+            top, left = i * (height + 1) + 1, j * (width + 1) + 1
+            canvas[top : top + height, left : left + width] = np.moveaxis(image, 0, -1)
+    ax.imshow(canvas.clip(0, 1), interpolation="nearest")
     ax.axis("off")
 
 
-def _side(images: Tensor) -> int:
-    return math.isqrt(images[0].numel())
+def _shaped(images: Tensor) -> Tensor:
+    """Images as ``[n, channels, height, width]``; those that come as rows of numbers are grey squares."""
+    side = math.isqrt(images[0].numel())
+    return images.reshape(-1, 1, side, side) if images.ndim == 2 else images

@@ -1,4 +1,4 @@
-"""From torch to matplotlib: the numbers of a tensor (notebooks 03 to 05)."""
+"""From torch to matplotlib: the numbers of a tensor (notebooks 03 to 06)."""
 
 from __future__ import annotations
 

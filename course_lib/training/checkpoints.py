@@ -92,6 +92,15 @@ class CheckpointFiles:
         """The folder of a log for TensorBoard."""
         return self._with(".tensorboard")
 
+    @property
+    def pictures(self) -> Path:
+        """The folder of what the model made at each validation of the training."""
+        return self._with(".pictures")
+
+    def picture(self, what: str, epoch: int) -> Path:
+        """A picture in that folder, whose names are in the order of epochs."""
+        return self.pictures / f"{what}-{epoch:06}.png"
+
     def evaluation(self, split: str, proposal: str, n_samples: int) -> Path:
         """What an interrupted evaluation goes on from; each process adds the number of its first image."""
         return self._with(f".{split}-{proposal}-{n_samples}.evaluation")

@@ -20,6 +20,7 @@ from course_lib.checks import one_of, whole_number
 from course_lib.training import processes
 from course_lib.training.cards import Card, Evaluation, LogLikelihood, Metric
 from course_lib.training.checkpoints import CheckpointFiles, load_checkpoint, read_card, save_card
+from course_lib.training.data import data_of_checkpoint
 from course_lib.training.devices import choose_device
 from course_lib.training.states import load_state, save_state
 from course_lib.vae import Evidence, LatentVariableModel, log_likelihood
@@ -61,6 +62,7 @@ class Kept:
 def evaluate_checkpoint(
     checkpoint: str | Path,
     *,
+    data: datasets.Dataset | None = None,
     split: str = "test",
     proposal: str = "encoder",
     n_samples: int | None = None,
@@ -77,6 +79,7 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: see `load_checkpoint`.
+        data: the images, where they are someone's own; unless given, those that the card names are loaded.
         split: see `evaluate`, also for the next five.
         proposal: where z is drawn.
         n_samples: draws of z for each image.
@@ -92,7 +95,8 @@ def evaluate_checkpoint(
 
     Raises:
         FileNotFoundError: weights or card are missing.
-        ValueError: the checkpoint, the device or a setting is not usable; or it was replaced in the meantime.
+        ValueError: the checkpoint, the device or a setting is not usable, ``data`` is not what it was trained on, or it
+            was replaced in the meantime.
         OSError: the data cannot be had, or the card not be written; then what is finished stays kept.
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """
@@ -102,7 +106,7 @@ def evaluate_checkpoint(
     keep = Kept(files.evaluation(split, proposal, n_samples))
     evidence = evaluate(
         model,
-        card.settings["data"],
+        data_of_checkpoint(files.name, card.settings["data"], data),
         split=split,
         proposal=proposal,
         n_samples=n_samples,
@@ -125,7 +129,7 @@ def evaluate_checkpoint(
 
 def evaluate(
     model: LatentVariableModel,
-    data: str,
+    data: str | datasets.Dataset,
     *,
     split: str = "test",
     proposal: str = "encoder",
@@ -142,7 +146,7 @@ def evaluate(
 
     Args:
         model: on the device that is to do the work.
-        data: the data set's name.
+        data: the data set, or its name.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         proposal: where z is drawn: ``"encoder"``, or ``"adapted"``, fitted to each image.
         n_samples: draws of z for each image; unless given, 5,000 from the encoder and 2,000 from a fitted proposal.
@@ -163,7 +167,7 @@ def evaluate(
         KeyboardInterrupt: Ctrl-C, once what is finished is kept; it says how to go on.
     """
     n_samples = _n_samples(proposal, n_samples)
-    images = images_for(model, datasets.load(data), split)
+    images = images_for(model, datasets.load(data) if isinstance(data, str) else data, split)
     n_images = len(images) if n_images is None else n_images
     least = processes.count()
     if not least <= n_images <= len(images):

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from course_lib.checks import positive_number
+from course_lib.datasets import Dataset
 from course_lib.training import processes
 from course_lib.training.budget import chosen_before, fit_to_minutes
 from course_lib.training.checkpoints import CheckpointFiles
@@ -39,6 +40,7 @@ def train(
     preset: Preset,
     folder: str | Path,
     *,
+    data: Dataset | None = None,
     device: str = "auto",
     resume: bool = False,
     minutes: float | None = None,
@@ -52,11 +54,14 @@ def train(
     """Train a preset, and keep the weights that do best on the validation set.
 
     Writes into ``folder``: ``NAME.safetensors`` and ``NAME.json``, the best weights so far and their card;
-    ``NAME.jsonl``, a line for each validation; ``NAME.state``, to resume from.
+    ``NAME.jsonl``, a line for each validation; ``NAME.pictures/samples-EPOCH.png`` and ``reconstructions-EPOCH.png``,
+    what the model makes by then of the same 64 draws from its prior and of the first 32 validation images;
+    ``NAME.state``, to resume from.
 
     Args:
         preset: what to train.
         folder: where the files go; several processes share it.
+        data: your own images, for which `for_data` has made the preset; unless given, those that it names are loaded.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         resume: go on from ``NAME.state``, which must be of the same preset. A training that was stopped before its
             first step was saved starts over, and one that is finished is left as it is.
@@ -75,9 +80,9 @@ def train(
         The path of the weights.
 
     Raises:
-        ValueError: ``preset`` is none, the device is not there, the state is damaged or of other settings or of another
-            version of the course, the images have another size than the model's, the batch cannot be shared evenly,
-            or not even one epoch fits into ``minutes``.
+        ValueError: ``preset`` is none, or of other images than ``data``, the device is not there, the state is damaged
+            or of other settings or of another version of the course, the images have another size than the model's,
+            the batch cannot be shared evenly, or not even one epoch fits into ``minutes``.
         FileExistsError: ``folder`` holds a training of that name, and it is not to be resumed or has no state.
         FloatingPointError: the bound or a weight is no longer a number.
         OSError: no data, or no space to save.
@@ -90,7 +95,7 @@ def train(
         positive_number("minutes", minutes)
     files = CheckpointFiles(Path(folder), preset.name)
     is_begun = _is_begun(files, resume)
-    run = Run(preset, files, choose_device(device), way, note)
+    run = Run(preset, files, choose_device(device), way, note, data)
     if is_begun and minutes is not None:
         run.preset = preset.in_epochs(chosen_before(run))
     elif minutes is not None:

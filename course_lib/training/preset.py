@@ -34,7 +34,8 @@ class Preset:
 
     Attributes:
         name: what the command line and the checkpoint call it.
-        data: the data set; for a model of bits, training images are binarized anew in every step.
+        data: the data set, empty where `for_data` is to fit the preset to yours; for a model of bits, training images
+            are binarized anew in every step.
         model: ``"VAE"``, ``"TwoLayerVAE"``, ``"ImageVAE"`` or ``"LadderVAE"``.
         arguments: what the model's class is called with.
         gradient: the estimator, one of `course_lib.vae.bounds.GRADIENTS`.

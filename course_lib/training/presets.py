@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.datasets import Dataset
 from course_lib.training.preset import MODELS, Preset
 from course_lib.vae import LatentVariableModel
 from course_lib.vae.bounds import GRADIENTS
+from course_lib.vae.image_vae import ImageModel
 
-__all__ = ["PRESETS", "build_model", "flops_per_image", "preset_named", "summary"]
+__all__ = ["PRESETS", "build_model", "flops_per_image", "for_data", "preset_named", "summary"]
 
 _DIGITS = {"data_dim": 64, "hidden": [100, 100], "latent_dim": 8}
 # The networks of [Burda2016] and their learning rate, which they let fall over 3,280 epochs in place of these few.
@@ -96,6 +99,11 @@ _SMALL_COLOUR: dict[str, Any] = {
     "precision": "bfloat16",
     "stored": "float16",
 }
+# Your own images, to which `for_data` fits them, in networks that a processor trains. There may be few: more epochs, of
+# which validation images choose.
+_OWN: dict[str, Any] = {**_SMALL_COLOUR, "data": "", "epochs": 100, "validate_every": 5}
+_OWN_ARGUMENTS: dict[str, Any] = {"levels": 256, **_MIXTURE, "latent_dim": 16}
+_OWN_DENSE = {"network": "dense", "network_arguments": {"width": 200, "n_layers": 2}}
 
 
 def _small_8bit(likelihood: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +154,8 @@ PRESETS: dict[str, Preset] = {
         Preset("cifar10-resnet", "cifar10", arguments={**_CIFAR10, "latent_dim": 128}, **_DEEP),
         Preset("cifar10-sample-resnet", "cifar10-sample", arguments=_SMALL_CIFAR10, **_SMALL_COLOUR),
         Preset("cifar10-sample-logistic", "cifar10-sample", arguments={**_SMALL_CIFAR10, **_LOGISTIC}, **_SMALL_COLOUR),
+        Preset("images-dense", arguments={**_OWN_ARGUMENTS, **_OWN_DENSE}, **_OWN),
+        Preset("images-resnet", arguments={**_OWN_ARGUMENTS, **_SMALL_RESNET}, **_OWN),
     )
 }
 
@@ -159,6 +169,36 @@ def preset_named(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def for_data(preset: Preset, data: Dataset) -> Preset:
+    """The same preset for other images than those it names.
+
+    It takes over their name, shape and levels: a Bernoulli for two, and for more the preset's own distribution, or a
+    mixture of logistics where it has a Bernoulli. A batch is of no more images than there are.
+
+    Raises:
+        ValueError: the preset's model is none of images with a height and a width; or its networks halve an image
+            twice, and these cannot be.
+    """
+    if not issubclass(MODELS[preset.model], ImageModel):
+        raise ValueError(
+            f"{preset.name} trains a {preset.model}, which knows no shape of images: choose images-dense or another "
+            "preset of an ImageVAE."
+        )
+    _, height, width = data.shape
+    if preset.arguments.get("network") != "dense" and (height % 4 or width % 4):
+        raise ValueError(
+            f"{preset.name} halves an image twice, and {data.name} has {height} x {width} pixels, not divisible by 4: "
+            "choose images-dense, or other sizes."
+        )
+    arguments = {**preset.arguments, "shape": list(data.shape), "levels": data.levels}
+    if data.levels == 2:
+        arguments["likelihood"] = "bernoulli"
+    elif arguments.get("likelihood", "bernoulli") == "bernoulli":
+        arguments |= _MIXTURE
+    batch_size = min(preset.batch_size, len(data.train))
+    return dataclasses.replace(preset, data=data.name, arguments=arguments, batch_size=batch_size)
 
 
 def summary(preset: Preset | None = None) -> str:

@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_lib import datasets
+from course_lib.datasets import Dataset
 from course_lib.files import write_atomically
 from course_lib.resources import DATA
 from course_lib.training import processes
 from course_lib.training.cards import Card, LogLikelihood, SplitMetrics
 from course_lib.training.checkpoints import CheckpointFiles, save_checkpoint
+from course_lib.training.data import data_of_preset
 from course_lib.training.devices import device_in_words, make_optimizer
 from course_lib.training.evaluation import images_for
+from course_lib.training.pictures import picture_of_reconstructions, picture_of_samples
 from course_lib.training.preset import Preset
 from course_lib.training.presets import build_model
 from course_lib.training.states import load_state, of_another_version, restore, save_state, tensors_of
@@ -35,6 +37,8 @@ __all__ = ["Run"]
 
 # Of the bounds since the last validation, those that are looked at now and then.
 _RECENT = 100
+# Validation images of which each validation leaves reconstructions.
+_SHOWN = 32
 
 
 @dataclass
@@ -71,7 +75,13 @@ class Run:
     """
 
     def __init__(
-        self, preset: Preset, files: CheckpointFiles, device: torch.device, way: Way | None = None, note: str = ""
+        self,
+        preset: Preset,
+        files: CheckpointFiles,
+        device: torch.device,
+        way: Way | None = None,
+        note: str = "",
+        data: Dataset | None = None,
     ) -> None:
         """Load the data and build the model, without a step.
 
@@ -81,10 +91,11 @@ class Run:
             device: where it learns.
             way: how steps are taken; the usual one on such a device unless given.
             note: what else the card is to say of how steps were taken.
+            data: the images, if they are none that the preset's name for them loads.
 
         Raises:
-            ValueError: the images have another size or other levels than the model's, there are too few of them for a
-                batch, or a batch cannot be shared evenly.
+            ValueError: ``data`` is not what the preset names, the images have another size or other levels than the
+                model's, there are too few of them for a batch, or a batch cannot be shared evenly.
             OSError: the data cannot be had.
         """
         if preset.batch_size % processes.count():
@@ -95,7 +106,7 @@ class Run:
         self.preset, self.files, self.device = preset, files, device
         # Asked now: hours later the files may be those of another version.
         self.commit = _commit()
-        data = datasets.load(preset.data)
+        data = data_of_preset(preset, data)
         images = torch.cat([data.train, data.validation]) if preset.all_images else data.train
         self.steps_per_epoch = len(images) // preset.batch_size
         if not self.steps_per_epoch:
@@ -172,7 +183,7 @@ class Run:
         return f"{news}, validation {self.progress.best:.2f}" if self.progress.records else news
 
     def validate(self) -> dict[str, Any]:
-        """Estimate log p(x) of the validation images, and keep the weights if they are the best so far.
+        """Estimate log p(x) of the validation images, keep the weights if they are the best so far, and draw pictures.
 
         If the model learns from these images, too, they choose nothing, and the weights are kept in any case.
 
@@ -181,7 +192,7 @@ class Run:
 
         Raises:
             FloatingPointError: the bound or a weight is no longer a number.
-            OSError: weights or log cannot be written.
+            OSError: weights, log or pictures cannot be written.
         """
         self._check_numbers()
         model = self.model_as_stored()
@@ -191,7 +202,7 @@ class Run:
             raise self._divergence() from None
         self._count_seconds()
         progress = self.progress
-        record = {
+        record: dict[str, Any] = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
             "seconds": round(progress.seconds, 1),
@@ -209,7 +220,29 @@ class Run:
             progress.validations_since_best += 1
         if processes.is_first():
             write_atomically({self.files.log: "".join(json.dumps(line) + "\n" for line in progress.records).encode()})
+            self.draw(model, record["epoch"])
         return record
+
+    def draw(self, model: LatentVariableModel, epoch: int) -> None:
+        """Write pictures of what the model makes by now: always of the same draws, so that one sees them develop.
+
+        Args:
+            model: see `model_as_stored`.
+            epoch: by which the pictures are named.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        # Each has a generator of its own, so that what training and validation draw is what it would be without them.
+        write_atomically(
+            {
+                # Some models do not know the shape of the images that they learn from.
+                self.files.picture("samples", epoch): picture_of_samples(model, shape=self.validation.shape[1:]),
+                self.files.picture("reconstructions", epoch): picture_of_reconstructions(
+                    model, self.validation[:_SHOWN]
+                ),
+            }
+        )
 
     def model_as_stored(self) -> LatentVariableModel:
         """Another model with the weights that would be kept by now, as they would be read again."""

@@ -1,16 +1,23 @@
-"""A training's log for TensorBoard, for those who have it installed."""
+"""A training's log and pictures for TensorBoard, for those who have it installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from course_lib.training.checkpoints import CheckpointFiles
 
 __all__ = ["tensorboard"]
 
 
-def tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
-    """What writes the bound and the validation of each line of a training's log into ``folder``.
+def tensorboard(files: CheckpointFiles) -> Callable[[Mapping[str, Any]], None]:
+    """What writes the bound, the validation and the pictures of each line of a training's log.
+
+    Args:
+        files: of the training, which has drawn the pictures by then; also where to write.
 
     Raises:
         ImportError: TensorBoard is not installed.
@@ -24,9 +31,12 @@ def tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
     def write(record: Mapping[str, Any]) -> None:
         # Not before there is something to write: a training that cannot start leaves no empty log.
         if not writers:
-            writers.append(SummaryWriter(folder))
+            writers.append(SummaryWriter(files.tensorboard))
         for name in ("bound", "validation"):
             writers[0].add_scalar(name, record[name], record["step"])
+        for name in ("samples", "reconstructions"):
+            pixels = np.asarray(Image.open(files.picture(name, record["epoch"])).convert("RGB"))
+            writers[0].add_image(name, pixels, record["step"], dataformats="HWC")
         writers[0].flush()
 
     return write

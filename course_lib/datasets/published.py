@@ -1,10 +1,7 @@
-r"""Images with known grey or colour levels: digits, MNIST, CIFAR-10.
+"""Published data sets, by name: digits, MNIST, CIFAR-10, each split once and for all.
 
-:func:`load` returns a :class:`Dataset` of intensities in [0, 1], split into training, validation and test images
-once and for all. Models of binary images are trained on :func:`binarize`, which draws every pixel anew on each
-call, and evaluated on :func:`fixed_binarization`, which is the same on every machine.
-
-``digits`` comes inside scikit-learn. `course_lib.downloads` knows where the files of the others are.
+``digits`` comes inside scikit-learn, and forty images of MNIST with the course. `course_lib.downloads` knows where the
+files of the others are.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import gzip
 import math
 import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from course_lib.checks import one_of, whole_number
+from course_lib.checks import one_of
+from course_lib.datasets.dataset import Dataset
 from course_lib.downloads import cache_folder, check_hash, data_folders, download, local_copy, registered
+from course_lib.resources import DATA
 
-__all__ = [
-    "BINARIZATION_SEED", "SPLITS", "Dataset", "binarization_entropy", "binarize", "fixed_binarization", "is_here",
-    "load",
-]  # fmt: skip
+__all__ = ["SPLITS", "forty_digits", "is_here", "load"]
 
 Bytes = NDArray[np.uint8]
 
@@ -39,46 +34,11 @@ SPLITS = {
     "cifar10": (45_000, 5_000, 10_000),
     "cifar10-sample": (3_200, 400, 400),
 }
-BINARIZATION_SEED = 0
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
 _CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
-    """Images, split for training, validation and test.
-
-    Attributes:
-        name: as given to `load`.
-        train, validation, test: intensities in [0, 1], ``[N, C, H, W]``, float32: the level divided by
-            ``levels - 1``.
-        levels: how many values an intensity can have.
-        train_labels, validation_labels, test_labels: the class of each image, ``[N]``, int64; None where unknown.
-    """
-
-    name: str
-    train: Tensor
-    validation: Tensor
-    test: Tensor
-    levels: int
-    train_labels: Tensor | None = None
-    validation_labels: Tensor | None = None
-    test_labels: Tensor | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.test.shape[1:]
-        return channels, height, width
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.name}: {len(self.train):,} train, {len(self.validation):,} validation and {len(self.test):,} test "
-            f"images of {' x '.join(map(str, self.shape))}, {self.levels} levels"
-        )
 
 
 def load(name: str) -> Dataset:
@@ -116,95 +76,22 @@ def is_here(name: str) -> bool:
     )
 
 
-def binarize(intensities: Tensor, generator: torch.Generator | None = None, *, check: bool = True) -> Tensor:
-    """Draw black-and-white images: a pixel is 1 with a probability equal to its intensity.
+def forty_digits() -> Tensor:
+    """The first forty test images of MNIST, which come with the course: no network and no download.
 
-    Every call draws anew. Training on fresh draws keeps a model from learning one binarization by heart.
-
-    Args:
-        intensities: in [0, 1], any shape, floating.
-        generator: on the device of ``intensities``; torch's global one unless given.
-        check: look at the intensities. A step of training does not, because a look makes a GPU wait for the CPU.
+    They are of the MNIST database by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, under the licence
+    CC BY-SA 3.0, and so is the file ``data/mnist-test-40.png``.
 
     Returns:
-        Zeros and ones, the shape of ``intensities``, float32.
+        Intensities in [0, 1] on 256 levels, ``[40, 1, 28, 28]``, float32, as in ``load("mnist").test[:40]``.
 
-    Raises:
-        ValueError: ``intensities`` is no tensor of floating type; with ``check``, an intensity is ``nan`` or outside
-            [0, 1]; or ``generator`` is no torch.Generator, or on another device.
-
-    Source: [Salakhutdinov2008].
+    Source: [LeCun1998a].
     """
-    _check_intensities(intensities, values=check)
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ValueError(f"generator must be torch.Generator().manual_seed(0) or the like; got {generator!r}.")
-    if generator is not None and generator.device.type != intensities.device.type:
-        raise ValueError(
-            f"the generator is on {generator.device} and the intensities are on {intensities.device}; "
-            "make it there: torch.Generator(device)."
-        )
-    # Several times faster than torch.bernoulli on a CPU, and exact to the 2^-24 of a float32.
-    uniform = torch.rand(intensities.shape, generator=generator, device=intensities.device)
-    return (uniform < intensities.to(torch.float32)).to(torch.float32)
-
-
-def fixed_binarization(intensities: Tensor, seed: int = BINARIZATION_SEED) -> Tensor:
-    """The one binarization that models are evaluated on: the same pixels on every machine.
-
-    The first n images come out alike whether or not others follow them.
-
-    Args:
-        intensities: in [0, 1], any shape, floating, on any device.
-        seed: at least 0; another seed is another binarization.
-
-    Returns:
-        Zeros and ones, shape and device of ``intensities``, float32.
-
-    Raises:
-        ValueError: ``intensities`` is no tensor of floating type, an intensity is ``nan`` or outside [0, 1], or
-            ``seed`` is no whole number of at least 0.
-    """
-    _check_intensities(intensities)
-    seed = whole_number("seed", seed, least=0)
-    # NumPy's draws do not depend on device or number of threads, as torch's may.
-    uniform = np.random.default_rng(seed).random(tuple(intensities.shape), dtype=np.float32)
-    return (torch.from_numpy(uniform).to(intensities.device) < intensities.to(torch.float32)).to(torch.float32)
-
-
-def binarization_entropy(intensities: Tensor) -> Tensor:
-    r"""Randomness of `binarize`, in nats per image; no model's average log p(x) can exceed minus the average of it.
-
-    .. math:: \sum_d -p_d \log p_d - (1 - p_d) \log (1 - p_d)
-
-    Args:
-        intensities: in [0, 1], ``[N, ...]``, floating.
-
-    Returns:
-        Nats, ``[N]``, float64.
-
-    Raises:
-        ValueError: ``intensities`` is no tensor of floating type, has no axis of images, or an intensity is ``nan`` or
-            outside [0, 1].
-    """
-    _check_intensities(intensities)
-    if intensities.ndim < 2:
-        raise ValueError(f"intensities must have shape [N, ...], image by image; got {list(intensities.shape)}.")
-    p = intensities.to(torch.float64)
-    return (torch.special.entr(p) + torch.special.entr(1 - p)).flatten(1).sum(1)
-
-
-def _check_intensities(intensities: Tensor, values: bool = True) -> None:
-    if not isinstance(intensities, Tensor) or not intensities.is_floating_point():
-        kind = intensities.dtype if isinstance(intensities, Tensor) else f"a {type(intensities).__name__}"
-        raise ValueError(f"intensities must be a tensor of floating type, such as float32; got {kind}.")
-    if intensities.numel() == 0 or not values:
-        return
-    low, high = (bound.item() for bound in intensities.detach().aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"intensities must lie in [0, 1], without nan; these go from {low:g} to {high:g}. "
-            "Divide levels by their largest."
-        )
+    with Image.open(DATA / "mnist-test-40.png") as picture:
+        sheet = np.array(picture)
+    # Four rows of ten.
+    images = sheet.reshape(4, 28, 10, 28).swapaxes(1, 2).reshape(40, 1, 28, 28)
+    return torch.from_numpy(images).to(torch.float32).div_(255)
 
 
 def _digits() -> Dataset:
