@@ -77,7 +77,9 @@ def main() -> None:
         with torch.no_grad():
             before, after = added_by_decoder(fresh, 400), added_by_decoder(model, 400)
             again = model.mean_image(model.posterior(test).rsample(1, torch.Generator().manual_seed(0))[0])
-            draws = model.mean_image(model.sample_prior(8, torch.Generator().manual_seed(1))).unflatten(1, test.shape[1:])
+            draws = model.mean_image(model.sample_prior(8, torch.Generator().manual_seed(1))).unflatten(
+                1, test.shape[1:]
+            )
         rows[way] = {
             "before": share_of_contrast(before),
             "after": share_of_contrast(after),

@@ -16,6 +16,7 @@ from figure_checks import (
 
 from course_lib.estimates import Estimate
 from course_lib.figures import images, notebook_06
+from course_lib.resources import DATA
 
 GENERATOR = torch.Generator().manual_seed(0)
 DRAWS = torch.randn(200, 2, generator=GENERATOR)
@@ -48,6 +49,9 @@ FIGURES = {
     "flows_over_posterior": lambda: notebook_06.flows_over_posterior(gaussian, {"one": DRAWS, "two": DRAWS}, TITLE),
     "flows_compared": lambda: notebook_06.flows_compared(ROWS, VALUES, title=TITLE),
     "training_log": lambda: notebook_06.training_log(LOG, title=TITLE),
+    "pictures_beside_each_other": lambda: notebook_06.pictures_beside_each_other(
+        {"first": DATA / "mnist-test-40.png", "last": DATA / "mnist-test-40.png"}, "40 digits", title=TITLE
+    ),
     "shortfalls": lambda: notebook_06.shortfalls(
         {"short": Estimate.from_values([-2.0, -1.0]), "near": Estimate.from_values([0.0, 0.1])}, "fits", title=TITLE
     ),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from PIL import Image
 from torch import Tensor
 
 from course_lib.figures.style import Figure, new_figure, set_title
@@ -29,17 +27,6 @@ def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     set_title(ax, title)
     polarity = "" if any(_shaped(images).shape[1] > 1 for images in rows.values()) else ", white on black"
     return fig.describe(f"{title}. Images beside each other{polarity}. {_described(rows)}")
-
-
-def pictures_beside_each_other(pictures: Mapping[str, Path], what: str, title: str) -> Figure:
-    """Picture files as they are, ``name -> file``, and what is on each, in words."""
-    fig, axes = new_figure(4.2 * len(pictures), 4.6, len(pictures))
-    for ax, (name, file) in zip(np.atleast_1d(axes), pictures.items(), strict=True):
-        ax.imshow(Image.open(file).convert("RGB"), interpolation="nearest")
-        ax.axis("off")
-        set_title(ax, name)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return fig.describe(f"{title}. {len(pictures)} pictures, “{'” and “'.join(pictures)}”. On each: {what}.")
 
 
 def _described(rows: Mapping[str, Tensor]) -> str:

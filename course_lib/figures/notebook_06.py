@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from PIL import Image
 from torch import Tensor
 
 from course_lib.estimates import Estimate
@@ -201,6 +203,19 @@ def training_log(records: Sequence[Mapping[str, float]], title: str) -> Figure:
         f"from {two_digits(first['bound'])} to {two_digits(last['bound'])}, and log p(x) of validation images from "
         f"{two_digits(first['validation'])} to {two_digits(last['validation'])}. A dotted line marks its highest, "
         f"after epoch {best['epoch']:.0f}: those weights are kept."
+    )
+
+
+def pictures_beside_each_other(pictures: Mapping[str, Path], what: str, title: str) -> Figure:
+    """Picture files as they are, ``name -> file``, and what is on each, in words."""
+    fig, axes = new_figure(4.2 * len(pictures), 4.6, len(pictures))
+    for ax, (name, file) in zip(np.atleast_1d(axes), pictures.items(), strict=True):
+        ax.imshow(Image.open(file).convert("RGB"), interpolation="nearest")
+        ax.axis("off")
+        set_title(ax, name)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig.describe(
+        f"{title}. {len(pictures)} pictures beside each other, “{'” and “'.join(pictures)}”. On each of them: {what}."
     )
 
 
