@@ -50,7 +50,17 @@ def test_weights_and_cards_come_in_pairs_and_a_clone_stays_small():
 
 
 def test_nothing_but_checkpoints_is_there():
-    assert {path.suffix for path in PUBLISHED.iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in PUBLISHED.iterdir()} == {".json", ".jsonl", ".safetensors"}
+
+
+@pytest.mark.parametrize("name", WITH_FEW_DRAWS)
+def test_the_log_of_the_training_ends_as_the_card_says(name):
+    card = read_card(name)
+    records = [json.loads(line) for line in (PUBLISHED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    best = max(records, key=lambda record: record["validation"])
+    assert best["epoch"] == card.epochs
+    assert best["validation"] == card.metrics["validation"].log_likelihood.value
+    assert records[-1]["epoch"] == PRESETS[name].epochs
 
 
 @pytest.mark.parametrize("name", NAMES)

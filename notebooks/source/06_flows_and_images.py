@@ -529,12 +529,13 @@ on_photos = {
     name: log_likelihood(model, photos, 100)
     for name, model in {"one logistic": one_logistic, "five": colour}.items()
 }
-print("                           bits per dimension")
+print("bits per dimension, 100 draws    training images    test images    these tiles")
 for name, card in {"one logistic": one_card, "five": colour_card}.items():
-    found = card.metrics["test"].log_likelihood
-    error = found.std_error_over_images / (3072 * math.log(2))
-    print(f"{name:13} CIFAR-10 sample   {found.bits_per_dim:.2f} ± {error:.2f}", end="   ")
-    print(f"these tiles   {on_photos[name].bits_per_dim:.2f}")
+    seen = card.metrics["train"].log_likelihood.bits_per_dim
+    test = next(one for one in card.metrics["test"].all if one.size[1] == 100)
+    error = test.log_likelihood.std_error_over_images / (3072 * math.log(2))
+    print(f"{name:32} {seen:.2f} {test.log_likelihood.bits_per_dim:18.2f} ± {error:.2f}", end="")
+    print(f"{on_photos[name].bits_per_dim:11.2f}")
 gain = Estimate.from_values(
     (on_photos["five"].per_image - on_photos["one logistic"].per_image)
     / (3072 * math.log(2))
