@@ -34,41 +34,41 @@ def _points() -> Tensor:
 @check
 def step(answer: Callable[[Tensor, Conditioner], tuple[Tensor, Tensor]]) -> Verdict:
     """Exercise 1: the first number stays, the second is scaled and moved."""
-    x = _points()
-    first, second = x.unbind(-1)
+    noise = _points()
+    first, second = noise.unbind(-1)
     log_scale, shift = _conditioner(first)
     scale = log_scale.exp()
     expected = scale * second + shift
-    result = answer(x, _conditioner)
+    result = answer(noise, _conditioner)
     if not isinstance(result, tuple | list) or len(result) != 2:
-        wrong("return two things: the moved draws [n, 2] and the log-determinants [n].")
-    y, log_determinant = map(tensor, result)
-    if y.shape == (2, len(x)):
-        wrong("your draws have shape [2, n]: put the columns together with dim=-1.")
-    if y.shape == (len(x),):
-        wrong("you return the second number alone; the first belongs to the draw, too.")
-    if y.shape != x.shape:
-        wrong(f"the moved draws should have shape {list(x.shape)}; yours have {list(y.shape)}.")
-    if not matches(y[:, 0], first, 1e-5):
-        if matches(y[:, 1], first, 1e-5) and matches(y[:, 0], expected, 1e-5):
+        wrong("return two things: z [n, 2] and the log-determinants [n].")
+    z, log_determinant = map(tensor, result)
+    if z.shape == (2, len(noise)):
+        wrong("your z have shape [2, n]: put the columns together with dim=-1.")
+    if z.shape == (len(noise),):
+        wrong("you return the second number alone; the first belongs to z, too.")
+    if z.shape != noise.shape:
+        wrong(f"z should have shape {list(noise.shape)}; yours has {list(z.shape)}.")
+    if not matches(z[:, 0], first, 1e-5):
+        if matches(z[:, 1], first, 1e-5) and matches(z[:, 0], expected, 1e-5):
             wrong("the two columns are swapped: the first number comes first.")
         wrong("the first number stays what it was, or nothing would be left to undo the step with.")
-    got = y[:, 1]
+    got = z[:, 1]
     for mistake, hint in (
         (second * log_scale + shift, "the conditioner gives the logarithm of the scale: take its exp."),
         (scale * (second + shift), "scale first, then move: your shift is scaled as well."),
         (scale * second, "the second number is scaled, but not moved: add the shift."),
         (second + shift, "the second number is moved, but not scaled: multiply it by exp of the log-scale."),
-        ((second - shift) / scale, "that is the way back, from y to x. A step multiplies and then adds."),
+        ((second - shift) / scale, "that is the way back, from z to the noise. A step multiplies and then adds."),
         (scale * first + shift, "you scale and move the first number; take the second."),
         (scale * second - shift, "the shift is added, not subtracted."),
-        (second / scale + shift, "that divides by the scale: y2 = x2 exp(a) + b."),
+        (second / scale + shift, "that divides by the scale: multiply by exp of the log-scale."),
     ):
         if matches(got, mistake, 1e-5):
             wrong(hint)
     if not matches(got, expected, 1e-5):
         wrong(
-            f"for x = (0.4, 1.1), a = {float(log_scale[0]):.3f} and b = {float(shift[0]):.3f} the second becomes "
+            f"for noise (0.4, 1.1), a = {float(log_scale[0]):.3f} and b = {float(shift[0]):.3f} the second becomes "
             f"{float(expected[0]):.3f}; yours is {float(got[0]):.3f}."
         )
     for mistake, hint in (
@@ -79,18 +79,18 @@ def step(answer: Callable[[Tensor, Conditioner], tuple[Tensor, Tensor]]) -> Verd
     ):
         if matches(log_determinant, mistake, 1e-5):
             wrong(hint)
-    if log_determinant.shape != (len(x),):
-        wrong(f"each draw has a log-determinant of its own, shape [{len(x)}]; got {list(log_determinant.shape)}.")
+    if log_determinant.shape != (len(noise),):
+        wrong(f"each draw has a log-determinant of its own, shape [{len(noise)}]; got {list(log_determinant.shape)}.")
     if not matches(log_determinant, log_scale, 1e-5):
-        wrong("the moved draws are right. The log-determinant is the logarithm of the diagonal's product, 1 times e^a.")
+        wrong("z is right. The log-determinant is the logarithm of the diagonal's product, 1 times e^a.")
     return right("invertible whatever the conditioner is, and its volume change is known without any work.")
 
 
 @check
 def log_density(answer: Callable[[Tensor, Conditioner], Tensor]) -> Verdict:
     """Exercise 2: undo the step, then take the volume change off."""
-    y = _points()
-    first, second = y.unbind(-1)
+    z = _points()
+    first, second = z.unbind(-1)
     log_scale, shift = _conditioner(first)
 
     def base(second: Tensor) -> Tensor:
@@ -98,14 +98,14 @@ def log_density(answer: Callable[[Tensor, Conditioner], Tensor]) -> Verdict:
 
     undone = (second - shift) * torch.exp(-log_scale)
     expected = base(undone) - log_scale
-    got = tensor(answer(y, _conditioner))
-    if got.shape != (len(y),):
-        wrong(f"there is one log-density a point, shape [{len(y)}]; got {list(got.shape)}.")
+    got = tensor(answer(z, _conditioner))
+    if got.shape != (len(z),):
+        wrong(f"there is one log-density a point, shape [{len(z)}]; got {list(got.shape)}.")
     redone = second * log_scale.exp() + shift
     for mistake, hint in (
         (base(undone) + log_scale, "the sign of the volume change: where the step stretches, draws lie thinner."),
         (base(undone), "the volume change is missing: subtract the log-determinant."),
-        (base(second) - log_scale, "the point is y, and the Gaussian is of x: undo the step first."),
+        (base(second) - log_scale, "the point is z, and the Gaussian is of the noise: undo the step first."),
         (base(second), "that is the density before the step. Undo the step, and subtract its log-determinant."),
         (base(redone) - log_scale, "you took the step once more. Undo it: subtract the shift, then divide."),
         (base(redone) + log_scale, "you took the step once more. Undo it: subtract the shift, then divide."),
@@ -121,7 +121,7 @@ def log_density(answer: Callable[[Tensor, Conditioner], Tensor]) -> Verdict:
             wrong(hint)
     if not matches(got, expected, 1e-5):
         wrong(
-            f"at y = (0.4, 1.1), with a = {float(log_scale[0]):.3f} and b = {float(shift[0]):.3f}, log q is "
+            f"at z = (0.4, 1.1), with a = {float(log_scale[0]):.3f} and b = {float(shift[0]):.3f}, log q is "
             f"{float(expected[0]):.4f}; yours is {float(got[0]):.4f}."
         )
     return right("with two numbers one undoing is enough; with D it takes D, one number after the other.")
@@ -155,6 +155,8 @@ def passes(counted: Mapping[str, Any]) -> Verdict:
         wrong("q has the fast direction from noise to z: to draw is cheap, and to find the noise of a given z is not.")
     if got["density of q"] in (dim, 1.0) or got["draw from prior"] in (dim, 1.0):
         wrong("each step has a network of its own: multiply by the number of steps.")
+    if (got["density of q"], got["draw from prior"]) == (posterior * (dim - 1), prior * (dim - 1)):
+        wrong("count a pass for the first number as well: its scale and shift come out of the network, too.")
     if got["draw from q"] == 1 or got["density of prior"] == 1:
         wrong("one pass is for one step; there are several, each with a network of its own.")
     if got["density of q"] in (posterior + dim, posterior**2) or got["draw from prior"] in (prior + dim, prior**2):
