@@ -19,7 +19,8 @@ def table(name):
 def test_nothing_else_is_there_and_it_stays_small():
     files = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
     assert set(files) == {
-        "flows.json", "flows.safetensors", "replicates.json", "upsampling.json", "upsampling.safetensors",
+        "colour.safetensors", "flows.json", "flows.safetensors", "replicates.json",
+        "upsampling.json", "upsampling.safetensors",
     }  # fmt: skip
     assert sum(files.values()) < 300e3
 
@@ -56,3 +57,15 @@ def test_pictures_of_upsampling_are_of_both_ways_before_and_after():
         way, when = name.split(", ")
         assert pictures.shape == (8, 3, 32, 32)
         assert 0 < rows[way][when] < 1
+
+
+def test_colours_by_fits_are_above_the_encoder():
+    values = load_file(FOLDER / "colour.safetensors")
+    for name in ("one logistic", "five"):
+        assert len(values[f"{name}, encoder"]) == 400
+        assert bool((values[f"{name}, fits"] > values[f"{name}, encoder"][:100]).all())
+    checkpoints = {"one logistic": "cifar10-sample-logistic", "five": "cifar10-sample-resnet"}
+    for name, checkpoint in checkpoints.items():
+        (found,) = (one for one in read_card(checkpoint).metrics["test"].all if one.size == (400, 100))
+        # As fine as float32 keeps 14,000 nats.
+        assert float(values[f"{name}, encoder"].double().mean()) == pytest.approx(found.log_likelihood.value, abs=1e-2)

@@ -135,13 +135,13 @@ def flows_over_posterior(log_joint: LogDensity, draws: Mapping[str, Tensor], tit
         set_title(ax, name)
     np.atleast_1d(axes)[0].set_ylabel("z₂")
     fig.suptitle(title, x=0.01, ha="left", fontsize=11)
-    inside = listed(
-        f"{name.splitlines()[0]} {two_digits(100 * float(((points > 1.5).any(-1)).float().mean()))} %"
+    lower = listed(
+        f"{name.splitlines()[0]} {two_digits(100 * float((points[:, 0] > points[:, 1]).float().mean()))} %"
         for name, points in draws.items()
     )
     return fig.describe(
-        f"{title}. The same posterior in shades of grey, an L turned round with its corner at the upper right, and "
-        f"over it draws of each q as dots. Share of the draws beyond 1.5 in either direction: {inside}."
+        f"{title}. The same posterior in shades of grey, two arms that meet in a corner at the upper right, and over "
+        f"it draws of each q as dots. Share of the draws in the lower arm, where half of the posterior is: {lower}."
     )
 
 
