@@ -486,7 +486,7 @@ for row in flow_rows:
 # %%
 EIGHT_BIT = ["logistic", "mixture", "softmax"]
 print("p(x|z)     numbers a pixel   log p(x)   bits per dimension")
-for name, numbers in zip(EIGHT_BIT, [3, 15, 256], strict=True):
+for name, numbers in zip(EIGHT_BIT, [2, 15, 256], strict=True):
     found = read_card(f"mnist-8bit-small-{name}").metrics["test"].log_likelihood
     error = found.std_error_over_images / (784 * math.log(2))
     print(f"{name:9} {numbers:16} {found.value:10.0f}", end=" ")
@@ -751,9 +751,11 @@ image_rows(
 # python -m course_lib reconstruct build/checkpoints/images-dense.safetensors --data glyphs
 # ```
 
-# %%
+# %% tags=["widget"]
 preset = for_data(PRESETS["images-dense"].in_epochs(30), glyphs)
 weights = train(preset, folder.parent, data=glyphs)
+
+# %%
 files = CheckpointFiles.of(weights)
 records = [json.loads(record) for record in files.log.read_text().splitlines()]
 print("the log has a line for each validation, with:", ", ".join(records[0]))
@@ -855,8 +857,8 @@ figures.shortfalls(
 
 # %% [markdown]
 # From the prior 300 gradients end a nat or more too low, with memory and without: more complex models and longer ways
-# make this the slowness. From the encoder the walk is short, and a tenth of a nat is left, or two. From the fits
-# there is nothing left to do. Whether momentum is kept makes no difference that these errors would show. (Try
+# make this the slowness. From the encoder the
+# walk is short, and nothing is left that these errors would show. From the fits they are small, too. Whether momentum is kept makes no difference that these errors would show. (Try
 # `GRADIENTS = 1_200`, or a tenth of the momentum renewed with a target of 80 %.)
 
 # %% [markdown]
