@@ -7,6 +7,7 @@ that takes it whole.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -104,7 +105,8 @@ def train(
             say(choice)
     if is_begun:
         run.restore()
-    silent = None if processes.is_first() else True
+    # None, for a bar where someone may see it, would overrule TQDM_DISABLE.
+    silent = True if os.environ.get("TQDM_DISABLE") or not processes.is_first() else None
     looked_at = time.monotonic()
     try:
         with (

@@ -751,7 +751,7 @@ image_rows(
 # python -m course_lib reconstruct build/checkpoints/images-dense.safetensors --data glyphs
 # ```
 
-# %% tags=["widget"]
+# %% tags=["nbval-ignore-output"]
 preset = for_data(PRESETS["images-dense"].in_epochs(30), glyphs)
 weights = train(preset, folder.parent, data=glyphs)
 
@@ -856,9 +856,9 @@ figures.shortfalls(
 )
 
 # %% [markdown]
-# From the prior 300 gradients end a nat or more too low, with memory and without: more complex models and longer ways
-# make this the slowness. From the encoder the
-# walk is short, and nothing is left that these errors would show. From the fits they are small, too. Whether momentum is kept makes no difference that these errors would show. (Try
+# From the prior 300 gradients end a nat or more too low, with memory and without. More complex models and longer ways
+# make that the slowness. From the encoder the walk is short, and nothing is left that these errors would show. From the
+# fits the errors are small, too. Whether momentum is kept makes no difference that one would see here. (Try
 # `GRADIENTS = 1_200`, or a tenth of the momentum renewed with a target of 80 %.)
 
 # %% [markdown]
