@@ -107,6 +107,17 @@ def test_training_neither_uses_nor_moves_the_global_generator(tmp_path):
     assert are_equal(result_of(first), result_of(train(tiny(epochs=1), tmp_path / "second", device="cpu")))
 
 
+def test_tqdm_disable_keeps_the_bar_away(tmp_path, monkeypatch):
+    """As stored notebooks want it: tqdm alone would not ask where it is told `disable=None`."""
+    asked = []
+    monkeypatch.setattr(loop, "tqdm", lambda **settings: asked.append(settings["disable"]) or nullcontext())
+    for value in ("", "1"):
+        monkeypatch.setenv("TQDM_DISABLE", value)
+        with pytest.raises(AttributeError):  # of the bar that is none
+            train(tiny(epochs=1), tmp_path / value, device="cpu")
+    assert asked == [None, True]
+
+
 def test_a_trained_model_beats_the_best_model_without_latent_variables(tmp_path):
     digits = datasets.load("digits")
     model, _ = load_checkpoint(train(tiny(epochs=20), tmp_path, device="cpu"))
