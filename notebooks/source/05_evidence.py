@@ -926,6 +926,7 @@ print(log_likelihood(deep, real[:20], 1_000, proposal=adapted))
 
 # %%
 cards = [load_checkpoint(path.stem)[1] for path in PUBLISHED.glob("mnist-*.safetensors")]
+cards = [card for card in cards if "binarized" in card.data]  # and not of grey levels
 
 
 def fitted(card):
