@@ -166,7 +166,7 @@ def test_grey_does_not_mix_with_other_kinds(mode, word, tmp_path):
         ("CMYK", {"format": "JPEG"}, "has colours of the kind CMYK (Pillow's mode CMYK): convert"),
         ("L", {"save_all": True, "append_images": [Image.new("L", (8, 8), 9)]}, "has 2 frames: save one of them"),
     ],
-    ids=str,
+    ids=["RGBA", "LA", "P see-through", "L see-through", "P", "16 bits", "CMYK", "two frames"],
 )
 def test_a_picture_that_is_no_levels_is_refused_with_its_mode_and_a_remedy(mode, options, complaint, tmp_path):
     folder, file = spoilt(tmp_path)
