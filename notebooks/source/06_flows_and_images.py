@@ -249,10 +249,10 @@ check.log_density(log_density)
 # networks for $a$ and $b$. Whatever they are, the density integrates to one, here over the grid:
 
 # %%
+torch.manual_seed(0)
 flow = InverseAutoregressiveFlow(latent_dim=2, context_dim=1, n_layers=2, width=16)
-for number, parameter in enumerate(
-    flow.parameters()
-):  # it begins as the identity: change that
+# It begins as the identity: change that.
+for number, parameter in enumerate(flow.parameters()):
     parameter.data += 0.2 * torch.randn(parameter.shape, generator=seeded(number))
 standard = DiagonalGaussian(torch.zeros(1, 2), torch.ones(1, 2))
 random_q = flow(standard, context=torch.ones(1, 1))  # what a context is, 6.3 tells
@@ -338,6 +338,7 @@ figures.flows_over_posterior(
 # 2015](https://arxiv.org/abs/1502.03509)). Which numbers depend on which, in the library's steps for four numbers:
 
 # %%
+torch.manual_seed(0)
 four = InverseAutoregressiveFlow(latent_dim=4, context_dim=1, n_layers=2, width=32)
 for number, parameter in enumerate(four.parameters()):
     parameter.data += 0.3 * torch.randn(parameter.shape, generator=seeded(number))
