@@ -110,7 +110,7 @@ def dependencies(jacobians: Mapping[str, Tensor], title: str) -> Figure:
         size = len(matrix)
         ax.imshow(depends, cmap="Greys", vmin=0, vmax=1.6)
         for i, j in zip(*np.nonzero(depends), strict=True):
-            ax.text(j, i, "●", ha="center", va="center", color="white" if depends[i, j] else BLACK, fontsize=9)
+            ax.text(j, i, "●", ha="center", va="center", color="white", fontsize=9)
         ax.set_xticks(range(size), [str(i + 1) for i in range(size)])
         ax.set_yticks(range(size), [str(i + 1) for i in range(size)])
         ax.set(xlabel="input")
