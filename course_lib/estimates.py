@@ -13,7 +13,7 @@ says of the weights themselves is in `course_lib.weights`, whose functions are o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from course_lib.checks import fraction
+from course_lib.rounding import value_with_error
 from course_lib.weights import effective_sample_size, log_mean_exp, pareto_k, pareto_k_limit, tail_length
 
 __all__ = [
@@ -134,6 +135,16 @@ class Estimate:
         """
         plain = cls.from_values(values)
         return replace(plain, n=n, n_hits=n, ess=math.nan, pareto_k=math.nan, kind="runs", runs=plain.n)
+
+    def _key(self) -> tuple[Any, ...]:
+        # nan says that something does not apply, and so is the same on both sides; by itself it equals nothing.
+        return tuple(None if field != field else field for field in astuple(self))
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Estimate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @property
     def relative_variance(self) -> float:
@@ -386,15 +397,3 @@ def _deviation(draws: Floats) -> float:
     # Squares of numbers below 1e-162 are 0. To scale by a power of two rounds nothing.
     exponent = math.frexp(float(np.abs(draws).max()))[1]
     return math.ldexp(float(np.ldexp(draws, -exponent).std(ddof=1)), exponent)
-
-
-def value_with_error(value: float, std_error: float) -> str:
-    """``value`` rounded to two digits of its error: ``(3.212 ± 0.023)e-05``, ``18.2101 ± 0.0072``."""
-    if not (1e-300 < std_error < math.inf and math.isfinite(value)):
-        return f"{value:.6g} ± {std_error:.2g}"
-    exponent = math.floor(math.log10(max(abs(value), std_error)))
-    if -3 <= exponent < 6 and std_error < 100:
-        exponent = 0
-    decimals = max(0, 1 - math.floor(math.log10(std_error / 10.0**exponent)))
-    number = f"{value / 10.0**exponent:.{decimals}f} ± {std_error / 10.0**exponent:.{decimals}f}"
-    return f"({number})e{exponent:+03d}" if exponent else number

@@ -418,3 +418,13 @@ def test_comparison_shows_text_and_data_for_the_closing_table():
         "verdict": str,
         "agrees": bool,
     }
+
+
+def test_equal_estimates_are_equal_also_where_something_does_not_apply():
+    """Each nan below is an object of its own, which equals no other."""
+    one, two = (Estimate(1.0, float("nan"), 1, 1, 1.0, 1.0, float("nan")) for _ in range(2))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one != replace(one, pareto_k=0.3)
+    assert one != replace(one, value=1.5)
+    assert one != 1.0

@@ -15,8 +15,8 @@ from torch.nn.functional import softplus
 
 from course_lib import datasets
 from course_lib.estimates import Estimate
-from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04, notebook_05, notebook_06
-from course_lib.exercises.verdict import Verdict, check, right
+from course_lib.exercises import notebook_01, notebook_02, notebook_03, notebook_04, notebook_05, notebook_06, progress
+from course_lib.exercises.verdict import VERDICT_MIME, Verdict, check, right
 from course_lib.projects import (
     Project,
     Proposal,
@@ -375,6 +375,8 @@ CASES = {
         ],
         [
             (lambda x: x.std(ddof=1), "divide by the root of n"),
+            (lambda x: x.std(), "divide by the root of n"),
+            (lambda x: x.var(), "the variance of single projects"),
             (lambda x: x.var(ddof=1) / len(x), "variance of the mean"),
             (lambda x: x.std(ddof=1) / len(x), "divided by n"),
             (lambda x: x.var() / math.sqrt(len(x)), "the variance over the root of n"),
@@ -1851,6 +1853,45 @@ def test_a_verdict_shows_as_text_and_html_without_letting_html_through():
     bundle = Verdict("wrong", "a < b")._repr_mimebundle_()
     assert bundle["text/plain"] == "✗ wrong: a < b"
     assert "a &lt; b" in bundle["text/html"]
+    data = {"exercise": "", "number": 0, "status": "wrong", "message": "a < b"}
+    assert bundle[VERDICT_MIME] == data
+
+
+def test_a_verdict_says_to_programs_which_exercise_it_is_about():
+    verdict = notebook_05.units_trap(None)
+    data = verdict._repr_mimebundle_()[VERDICT_MIME]
+    assert data == {
+        "exercise": "05.units_trap",
+        "number": 2,
+        "status": "not attempted",
+        "message": verdict.message,
+    }
+    every = [getattr(module, name) for module in NOTEBOOKS for name in module.__all__]
+    assert len({check.exercise for check in every}) == len(every)
+    assert all(check.number for check in every)
+
+
+def test_only_a_right_answer_passes_where_errors_count():
+    Verdict("right", "").assert_right()
+    for status in ("wrong", "not attempted"):
+        with pytest.raises(AssertionError, match=f"{status}: half is missing"):
+            Verdict(status, "half is missing").assert_right()
+
+
+def test_progress_counts_exercises_by_what_their_checks_said_last(monkeypatch):
+    monkeypatch.setattr("course_lib.exercises.verdict._SAID", {})
+    assert str(progress(notebook_05)) == "0 of 8 exercises right; not attempted: 1, 2, 3, 4, 5, 6, 7, 8"
+    right, wrong = CASES[notebook_05.bits_per_dim][0][0], lambda *_: 0.5
+    notebook_05.bits_per_dim(right)
+    assert progress(notebook_05).right == ()  # exercise 2 has a second check
+    ask(notebook_05.units_trap, CASES[notebook_05.units_trap][0][0])
+    notebook_05.logistic_probabilities(wrong)
+    found = progress(notebook_05)
+    assert (found.right, found.wrong) == ((2,), (1,))
+    assert str(found) == "1 of 8 exercises right; wrong: 1; not attempted: 3, 4, 5, 6, 7, 8"
+    assert "<progress aria-hidden='true' max='8' value='1'>" in found._repr_mimebundle_()["text/html"]
+    notebook_05.bits_per_dim(wrong)
+    assert progress(notebook_05).right == ()
 
 
 def test_the_bound_itself_is_a_right_loss_and_is_not_told_that_its_weights_were_held_fixed():

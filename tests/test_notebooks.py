@@ -486,7 +486,9 @@ def test_stored_notebooks_agree_with_their_sources(source, solved):
     for n, (cell, wanted) in enumerate(zip(found.cells, expected.cells, strict=True), start=1):
         for key in ("cell_type", "source", "metadata", "id"):
             assert cell[key] == wanted[key], f"cell {n}: run `make notebooks`"
-    assert found.metadata == sources.METADATA
+    # To look at a notebook in JupyterLab is enough for it to save more of the kernel's language.
+    assert found.metadata.kernelspec.name == sources.METADATA["kernelspec"]["name"]
+    assert found.metadata.language_info.name == "python"
 
 
 @each_notebook

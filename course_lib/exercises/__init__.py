@@ -5,6 +5,7 @@ right, or wrong with the likely mistake named. An answer is compared with what i
 simulation, a right one is refused at most once in 10,000 times.
 """
 
+from course_lib.exercises.progress import Progress, progress
 from course_lib.exercises.verdict import Verdict
 
-__all__ = ["Verdict"]
+__all__ = ["Progress", "Verdict", "progress"]

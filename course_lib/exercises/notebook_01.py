@@ -52,6 +52,7 @@ def standard_error(answer: Callable[[np.ndarray], float]) -> Verdict:
                 "that is the spread of single projects. The mean of n of them spreads less: divide by the root of n.",
             ),
             (np.mean, "that is the mean itself, the estimate. Its standard error is sigma / sqrt(n)."),
+            (np.var, "that is the variance of single projects. The standard error is sqrt(samples.var() / n)."),
             (lambda x: x.var() / len(x), "that is the variance of the mean. The standard error is its root, in days."),
             (
                 lambda x: x.std() / len(x),

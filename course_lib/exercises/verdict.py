@@ -12,17 +12,20 @@ import math
 import re
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from course_lib.checks import brief
 
-__all__ = ["Verdict", "check", "right", "stops", "wrong"]
+__all__ = ["VERDICT_MIME", "Verdict", "check", "last_said", "right", "stops", "wrong"]
 
+# Beside the text that a learner reads: what counts right answers in a notebook reads this.
+VERDICT_MIME = "application/vnd.course-lib.verdict+json"
 _SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "…"}
-_COLOURS = {"right": "#00734d", "wrong": "#b34700", "not attempted": "#666666"}
+# Of a bar, seen on white and on black. The words are in the page's own colour, readable in every theme.
+_COLOURS = {"right": "#00916a", "wrong": "#d9480f", "not attempted": "#808080"}
 # What an exercise has in the place of the answer, alone on its line or behind the colon of the def.
 _DOTS = re.compile(r"(^|:)\s*\.\.\.\s*(#.*)?$", re.MULTILINE)
 # PyTorch on a function of tensors that was given a number.
@@ -41,21 +44,54 @@ _NUMPY_AND_GRADIENTS = re.compile(
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check: ``status`` and a sentence for the learner."""
+    """The outcome of a check.
+
+    Attributes:
+        status: right, wrong or not attempted.
+        message: a sentence for the learner.
+        exercise: notebook and check, such as ``01.standard_error``.
+        number: of the exercise in its notebook; some have two checks.
+    """
 
     status: Literal["right", "wrong", "not attempted"]
     message: str
+    exercise: str = ""
+    number: int = 0
+
+    def assert_right(self) -> None:
+        """Raise unless the answer is right: how a check becomes points where errors count, as in nbgrader.
+
+        Raises:
+            AssertionError: with what a learner would have read.
+        """
+        if self.status != "right":
+            raise AssertionError(str(self))
 
     def __str__(self) -> str:
         return f"{_SIGNS[self.status]} {self.status}: {self.message}"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         style = f"border-left:4px solid {_COLOURS[self.status]};padding:0.3em 0.8em"
-        head = f"<b style='color:{_COLOURS[self.status]}'>{_SIGNS[self.status]} {self.status}</b>"
+        head = f"<b>{_SIGNS[self.status]} {self.status}</b>"
         return {
             "text/plain": str(self),
             "text/html": f"<div style='{style}'>{head} &mdash; {html.escape(self.message)}</div>",
+            VERDICT_MIME: {
+                "exercise": self.exercise,
+                "number": self.number,
+                "status": self.status,
+                "message": self.message,
+            },
         }
+
+
+# What each check said last in this kernel.
+_SAID: dict[str, Verdict] = {}
+
+
+def last_said(exercise: str) -> Verdict | None:
+    """The last verdict of a check in this kernel, by its name such as ``01.standard_error``; none if it did not run."""
+    return _SAID.get(exercise)
 
 
 class _NotAttempted(Exception):
@@ -92,13 +128,18 @@ def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
     something, returned an answer before, or its dots are gone. Of several answers those that are missing are named
     by the check's parameters, which therefore have the names that the notebook gives them. An error inside the
     learner's own function is reported with its line and with what the function was called with.
+
+    The check has ``exercise``, its notebook and name, and ``number``, which its docstring begins with; so do its
+    verdicts.
     """
+    exercise = f"{function.__module__.rpartition('_')[2]}.{function.__name__}"
+    numbered = re.match(r"Exercise (\d+):", function.__doc__ or "")
+    number = int(numbered[1]) if numbered else 0
     # The annotation says which of the check's arguments is the learner's function.
     parameters = inspect.signature(function).parameters
     asks_for_function = [str(parameter.annotation).startswith("Callable") for parameter in parameters.values()]
 
-    @functools.wraps(function)
-    def run(*answers: Any) -> Verdict:
+    def outcome(*answers: Any) -> Verdict:
         try:
             empty = [
                 f"{name} is still {'None' if answer is None else '...'}"
@@ -122,6 +163,12 @@ def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
                 f"(It stopped with {type(error).__name__}: {brief(error)})",
             )
 
+    @functools.wraps(function)
+    def run(*answers: Any) -> Verdict:
+        verdict = _SAID[exercise] = replace(outcome(*answers), exercise=exercise, number=number)
+        return verdict
+
+    run.exercise, run.number = exercise, number  # type: ignore[attr-defined]
     return run
 
 
