@@ -74,7 +74,7 @@ def _evidence() -> Finding:
     model = LinearGaussianVAE.random(8, 2, seed=SEED)
     x = model.decoder.bias.detach()[None]
     with torch.no_grad():
-        model.encoder.bias += 0.1  # or q would be the posterior, and every weight the same
+        model.encoder.bias.add_(0.1)  # or q would be the posterior, and every weight the same
         exact = float(model.exact_log_likelihood(x))
     estimate = log_likelihood(model, x, n_samples=10_000, seed=SEED)
     distance = (float(estimate.per_image) - exact) / float(estimate.std_error)

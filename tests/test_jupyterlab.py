@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from course_lib.publishing import NOTEBOOKS
+from course_lib.publishing.lab import CONFIGURATION, arguments
 from course_lib.publishing.sources import has_tag
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -40,6 +41,9 @@ FIGURE = "document.querySelector('.jp-Cell .jupyter-widgets img')?.src"
 def notebooks(tmp_path_factory) -> Path:
     """A copy of the learner's notebooks as if nobody had ever run them."""
     folder = tmp_path_factory.mktemp("notebooks")
+    shutil.copy(NOTEBOOKS / "START.md", folder)
+    for name in ("solutions", "source"):
+        (folder / name).mkdir()
     for path in NOTEBOOKS.glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         for cell in code_cells(notebook):
@@ -56,7 +60,8 @@ def lab(notebooks, tmp_path_factory) -> Iterator[str]:
         port = free.getsockname()[1]
     home = tmp_path_factory.mktemp("home")
     folders = {name: str(home) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    command = [sys.executable, "-m", "jupyterlab", str(notebooks), "--no-browser", "--allow-root"]
+    folders["JUPYTER_CONFIG_PATH"] = str(CONFIGURATION)
+    command = [sys.executable, "-m", "jupyterlab", *arguments(notebooks), "--no-browser", "--allow-root"]
     command += ["--expose-app-in-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
     command += [f"--IdentityProvider.token={TOKEN}"]
     log = home / "log"
@@ -126,9 +131,22 @@ def assert_every_cell_ran(notebook: nbformat.NotebookNode) -> None:
     assert sum(bool(cell.outputs) for cell in cells) > len(cells) / 4
 
 
-def test_notebook_01_runs(page, lab, notebooks):
-    (path,) = notebooks.glob("01_*.ipynb")
-    assert_every_cell_ran(run_all_cells(page, lab, path))
+def test_the_start_page_leads_to_the_notebooks_and_no_folder_stands_in_between(page, lab):
+    page.set_default_timeout(START)
+    page.goto(f"{lab}/?token={TOKEN}")
+    start = page.locator(".jp-MarkdownViewer")
+    start.get_by_role("heading", level=1).wait_for()
+    listing = page.locator(".jp-DirListing-itemText")
+    listing.filter(has_text="06_").wait_for()
+    names = listing.all_inner_texts()
+    assert names == sorted(path.name for path in [*NOTEBOOKS.glob("*.ipynb"), NOTEBOOKS / "START.md"])
+    start.get_by_role("link", name="1. Monte Carlo").click()
+    page.wait_for_function(f"{NOTEBOOK}?.context?.path?.startsWith('01_')")
+
+
+def test_a_folder_without_notebooks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"There are no notebooks in .*: name the folder that has them\."):
+        arguments(tmp_path)
 
 
 def test_notebook_02_runs_and_moving_its_slider_changes_the_figure(page, lab, notebooks):

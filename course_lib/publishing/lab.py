@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from course_lib.publishing import NOTEBOOKS
 
-__all__ = ["arguments", "open_lab"]
+__all__ = ["CONFIGURATION", "arguments", "open_lab"]
 
 START = "START.md"
 # In the list of files; links of the start page still lead into them.
-HIDDEN = ("source", "solutions", "__pycache__", "*.pyc", ".*")
+HIDDEN = ("source", "solutions", "__pycache__", "*.pyc")
+# A folder for JUPYTER_CONFIG_PATH: text files open as pages, and JupyterLab asks nobody about its news.
+CONFIGURATION = Path(__file__).with_name("jupyter")
 
 
 def arguments(folder: Path | None = None) -> list[str]:
@@ -25,7 +28,7 @@ def arguments(folder: Path | None = None) -> list[str]:
     folder = folder or (NOTEBOOKS if NOTEBOOKS.is_dir() else Path("notebooks"))
     if not any(folder.glob("*.ipynb")):
         raise ValueError(f"There are no notebooks in {folder}: name the folder that has them.")
-    start = f"/{START}?factory=Markdown%20Preview" if (folder / START).is_file() else ""
+    start = f"/{START}" if (folder / START).is_file() else ""
     return [
         f"--ServerApp.root_dir={folder.resolve()}",
         f"--LabApp.default_url=/lab/tree{start}",
@@ -44,4 +47,6 @@ def open_lab(folder: Path | None = None) -> None:
     """
     from jupyterlab.labapp import LabApp
 
+    others = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(CONFIGURATION), *([others] if others else [])])
     LabApp.launch_instance(argv=arguments(folder))
