@@ -1,4 +1,4 @@
-"""What a notebook's first cell promises: minutes that add up, and parts marked ☆ that nothing else needs."""
+"""What first cells and the start page promise: minutes that add up, and parts marked ☆ that nothing else needs."""
 
 import dis
 import inspect
@@ -92,3 +92,33 @@ def test_every_section_of_the_table_is_there(notebook):
     for name in minutes(notebook):
         if number := re.match(r"\d\.\d+", name):
             assert number[0] in titles
+
+
+def test_slides_are_made_of_the_core(notebook):
+    """Each deck's cells, and enough of them."""
+    tagged = [in_star for cell, in_star in with_stars(notebook) if sources.has_tag(cell, "slide")]
+    assert 20 <= len(tagged) <= 35
+    assert not any(tagged)
+
+
+def test_every_exercise_of_the_core_is_on_a_slide(notebook):
+    exercises = [cell for cell, in_star in with_stars(notebook) if sources.has_tag(cell, "exercise") and not in_star]
+    assert exercises
+    assert all(sources.has_tag(cell, "slide") for cell in exercises)
+
+
+def test_a_notebook_ends_with_the_readers_progress_and_questions(notebook):
+    *_, before, line, questions = notebook.cells
+    assert before.cell_type == "markdown"
+    assert line.source == "progress(check)"
+    assert heading(questions) == (3, "Three questions")
+
+
+def test_the_start_page_leads_to_every_notebook_and_says_its_minutes():
+    page = (NOTEBOOKS / "START.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[.*?\]\((.*?)\) \|.*\| (\d+) \|$", page, re.MULTILINE))
+    assert {name: int(value) for name, value in rows.items()} == {
+        f"{source.stem}.ipynb": minutes(sources.read(source, solved=True))["core"] for source in SOURCES
+    }
+    _, worked, _ = re.split(r"<!-- /?solutions -->", page)
+    assert re.findall(r"\]\((.*?)\)", worked) == [f"solutions/{source.stem}.ipynb" for source in SOURCES]

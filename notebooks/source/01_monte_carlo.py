@@ -47,14 +47,19 @@
 #
 # **Exercises** are cells with the words `# your code here`. Put your code in that place (and remove the dots), run
 # the cell, and run the check below it. A check never stops the notebook, so you may skip an exercise and come back.
-# Worked versions lie in the folder `solutions`.
+# Worked versions lie in the folder `solutions`, and the start page leads to them.
 
 # %%
 import numpy as np
 from course_lib.estimates import Estimate
 from course_lib.exercises import notebook_01 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_01 as figures
-from course_lib.figures.plans import bars_by_task, estimates_with_intervals, gantt
+from course_lib.figures.plans import (
+    bars_by_task,
+    estimates_with_intervals,
+    gantt,
+)
 from course_lib.projects import (
     Project,
     antithetic,
@@ -81,10 +86,10 @@ from scipy.linalg import expm
 plan = Project.example()
 plan
 
-# %%
+# %% tags=["slide"]
 figures.draw_plan(plan)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # A task starts when the last of its predecessors is finished. If every task took exactly its mean, the longest
 # chain, the **critical path**, would decide: 4 + 4 + 5 + 2 = 15 days.
 #
@@ -93,7 +98,7 @@ figures.draw_plan(plan)
 # %%
 plan.critical_path(), plan.makespan()  # in days
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.2 One random project
 #
 # Real tasks do not take exactly their mean. We let the duration $T_j$ of task $j$ be **exponential** with mean $m_j$,
@@ -117,9 +122,8 @@ plan.critical_path(), plan.makespan()  # in days
 def completion_time(durations):
     finished = {}
     for task, days in zip(plan.tasks, durations):
-        finished[task] = days + max(
-            (finished[before] for before in plan.predecessors[task]), default=0.0
-        )
+        before = (finished[other] for other in plan.predecessors[task])
+        finished[task] = days + max(before, default=0.0)
     return max(finished.values())
 
 
@@ -133,10 +137,11 @@ print(f"this project takes {completion_time(one_project):.1f} days")
 # critical path of the plan.
 
 # %%
-three_projects = np.random.default_rng(5).exponential(plan.means, size=(3, 10))
+rng = np.random.default_rng(5)
+three_projects = rng.exponential(plan.means, size=(3, 10))
 gantt(plan, three_projects)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.3 Expectations are averages
 #
 # No single project tells how long projects take. The **expected** completion time is an integral over all ten
@@ -156,7 +161,7 @@ durations = rng.exponential(plan.means, size=(100_000, 10))
 times = plan.completion_times(durations)
 print(f"mean of {len(times):,} projects: {times.mean():.2f} days")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Not 15 but about 18.2 days. Before we ask why, we ask how far to trust this number. Other random numbers would have
 # given another mean. The standard deviation of such means is called the **standard error**. The mean of $n$
 # independent draws has variance $\sigma^2 / n$, so
@@ -170,7 +175,7 @@ print(f"mean of {len(times):,} projects: {times.mean():.2f} days")
 # Write it as a function of the simulated completion times.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def standard_error(samples):
     """The standard error of the mean of ``samples``, an array ``[n]``."""
     ### BEGIN SOLUTION
@@ -194,21 +199,22 @@ Estimate.from_values(times)
 # `completion_law` returns the probability distribution of $D$, also called its **law**. Section 1.5 says how. Most
 # simulations have to do without one.
 
-# %%
+# %% tags=["slide"]
 law = completion_law(plan)
 title = "The mean settles down, and its error band tells how far"
 figures.running_mean(times[:20_000], law.mean, title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Why a standard error is enough
 #
 # Completion times are skewed, with a long tail to the right. Their *means* are much less so. By the **central limit
 # theorem** the mean of many draws is nearly normal, with standard deviation $\sigma/\sqrt n$. So 95 % of all means
 # lie within 1.96 standard errors of the truth. Is 100 projects many? We repeat the experiment 5,000 times:
 
-# %%
+# %% tags=["slide"]
 rng = np.random.default_rng(2)
-many = plan.completion_times(rng.exponential(plan.means, size=(5_000, 100, 10)))
+size = (5_000, 100, 10)
+many = plan.completion_times(rng.exponential(plan.means, size))
 means = many.mean(axis=1)
 title = "Means of skewed completion times are nearly normal already"
 figures.sampling_distribution(means, 100, law.mean, law.std, title)
@@ -216,31 +222,25 @@ figures.sampling_distribution(means, 100, law.mean, law.std, title)
 # %%
 errors = many.std(axis=1, ddof=1) / np.sqrt(100)
 covered = np.abs(means - law.mean) < 1.96 * errors
-print(
-    f"{covered.mean():.0%} of the intervals mean ± 1.96 standard errors contain the exact mean"
-)
+print(f"{covered.mean():.0%} of the intervals", end=" ")
+print("mean ± 1.96 standard errors contain the exact mean")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### What accuracy costs
 #
-# The error falls like $1/\sqrt n$: half the error takes four times the projects, and one more digit a hundred times.
+# **The error falls like $1/\sqrt n$**: half the error takes four times the projects, and one more digit a hundred times.
 # On log axes that is a line of slope −1/2.
 
-# %%
-sizes = np.array([100, 1_000, 10_000, 100_000])
+
+# %% tags=["slide"]
+def error_of_mean(n):
+    times = plan.completion_times(rng.exponential(plan.means, (n, 10)))
+    return abs(times.mean() - law.mean)
+
+
 rng = np.random.default_rng(3)
-errors = np.array(
-    [
-        [
-            abs(
-                plan.completion_times(rng.exponential(plan.means, size=(n, 10))).mean()
-                - law.mean
-            )
-            for _ in range(20)
-        ]
-        for n in sizes
-    ]
-)
+sizes = np.array([100, 1_000, 10_000, 100_000])
+errors = np.array([[error_of_mean(n) for _ in range(20)] for n in sizes])
 title = "Ten times the accuracy costs a hundred times the work"
 figures.error_against_n(sizes, errors, law.std, title)
 
@@ -253,7 +253,8 @@ figures.error_against_n(sizes, errors, law.std, title)
 # def estimates(sizes):
 #     found = []
 #     for n in sizes:
-#         times = plan.completion_times(rng.exponential(plan.means, size=(100_000, 10)))
+#         durations = rng.exponential(plan.means, size=(100_000, 10))
+#         times = plan.completion_times(durations)
 #         found.append((times >= 30).mean())
 #     return found
 # ```
@@ -262,13 +263,14 @@ figures.error_against_n(sizes, errors, law.std, title)
 # `n` simulated projects that take 30 days or more. (Notebook 2 tells of a published figure with this mistake.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def estimates(sizes):
-    """For each n in ``sizes``, the share of n simulated projects that take 30 days or more."""
+    """For each n in ``sizes``, the share of n projects with D >= 30."""
     ### BEGIN SOLUTION
     found = []
     for n in sizes:
-        times = plan.completion_times(rng.exponential(plan.means, size=(n, 10)))
+        durations = rng.exponential(plan.means, size=(n, 10))
+        times = plan.completion_times(durations)
         found.append((times >= 30).mean())
     return found
     ### END SOLUTION
@@ -277,7 +279,7 @@ def estimates(sizes):
 # %%
 check.estimates(estimates)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.4 Why 18.2 and not 15?
 #
 # The post explains the difference by the fact that a sum of exponentials is not an exponential. That cannot be the
@@ -290,14 +292,16 @@ check.estimates(estimates)
 # because sometimes $A$ is the slower and sometimes $B$. We measure the mean length of each path, and the mean of the
 # longest:
 
-# %%
+# %% tags=["slide"]
 paths = ["1-2-4-10", "1-2-5-9-10", "1-3-6-9-10", "1-3-8-10", "1-3-7-9-10"]
-lengths = {
-    path: durations[:, plan.task_indices(path.split("-"))].sum(axis=1) for path in paths
-}
-figures.merging_paths(lengths, times, "The mean of the maximum exceeds every path's mean")
+lengths = {}
+for path in paths:
+    on_path = plan.task_indices(path.split("-"))
+    lengths[path] = durations[:, on_path].sum(axis=1)
+title = "The mean of the maximum exceeds every path's mean"
+figures.merging_paths(lengths, times, title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # No path takes more than 15 days on average, but the longest of the five takes 18.2. A plan made of averages does not
 # show those 3.2 days. This is an instance of **Jensen's inequality**: for a convex function $f$, whose graph never
 # lies above its chords, such as a maximum, $\mathbb{E}[f(T)] \ge f(\mathbb{E}[T])$. We shall need it again in
@@ -311,7 +315,7 @@ figures.merging_paths(lengths, times, "The mean of the maximum exceeds every pat
 # mean? (With means 4 and 2 the rates are 1/4 and 1/2, and the minimum has rate 3/4.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def mean_of_max(a, b):
     """E[max(A, B)] for independent exponentials with means a and b."""
     ### BEGIN SOLUTION
@@ -322,7 +326,7 @@ def mean_of_max(a, b):
 # %%
 check.mean_of_max(mean_of_max)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.5 The exact distribution
 #
 # Exponential durations have no memory. So the future of a project depends only on *which tasks are finished*, not on
@@ -332,13 +336,12 @@ check.mean_of_max(mean_of_max)
 # The result is exact to many digits, even far out in the tail:
 
 # %%
-print(
-    f"mean {law.mean:.4f} days, standard deviation {law.std:.4f} days, {law.n_states} states"
-)
+print(f"mean {law.mean:.4f} days", end=", ")
+print(f"standard deviation {law.std:.4f} days, {law.n_states} states")
 print(f"P(D >= 70)  = {law.sf(70):.10g}")
 print(f"P(D >= 150) = {law.sf(150):.10g}")
 
-# %%
+# %% tags=["slide"]
 marks = {"15, the critical path": 15, "18.2, the mean": law.mean}
 titles = (
     "The bulk: simulation and exact law agree",
@@ -359,14 +362,20 @@ figures.law_against_simulation(law, times, marks, titles)
 #
 # Ten tasks have more states, and the same equation for a whole row of probabilities. Here are the states:
 
+
 # %%
+def running(finished):
+    """The tasks that run when those in ``finished`` are done."""
+    waiting = [task for task in plan.tasks if task not in finished]
+    return [t for t in waiting if finished.issuperset(plan.predecessors[t])]
+
+
 states = [frozenset()]
 for finished in states:  # the list grows while we walk along it
-    for task in plan.tasks:
-        if task not in finished and finished.issuperset(plan.predecessors[task]):
-            if finished | {task} not in states:
-                states.append(finished | {task})
-print(len(states), "states, from", set(states[0]) or "{}", "to all ten tasks")
+    for task in running(finished):
+        if finished | {task} not in states:
+            states.append(finished | {task})
+print(len(states), "states, from {} to all ten tasks")
 
 # %% [markdown]
 # The project jumps to another state when a running task $j$ gets finished, at the rate $1/m_j$. That is a **Markov
@@ -379,11 +388,11 @@ print(len(states), "states, from", set(states[0]) or "{}", "to all ten tasks")
 
 # %%
 Q = np.zeros((len(states), len(states)))
+rates = dict(zip(plan.tasks, 1 / plan.means))
 for i, finished in enumerate(states):
-    for task, mean in zip(plan.tasks, plan.means):
-        if task not in finished and finished.issuperset(plan.predecessors[task]):
-            Q[i, states.index(finished | {task})] += 1 / mean
-            Q[i, i] -= 1 / mean
+    for task in running(finished):
+        Q[i, states.index(finished | {task})] += rates[task]
+        Q[i, i] -= rates[task]
 
 for t in [15, 30, 70]:
     print(f"P(D >= {t}) = {expm(Q[:-1, :-1] * t)[0].sum():.4g}")
@@ -395,7 +404,7 @@ figures.chain(states, expm(Q * 10.0)[0], day=10)
 # In the figure a dot's area grows with the probability of that state on day 10. `completion_law` builds the same
 # chain. It computes with it in another way, which keeps its digits even far out in the tail.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.6 The deadline
 #
 # Suppose that missing day 70 carries a large penalty. A probability is an expectation too. The function to be
@@ -415,7 +424,7 @@ attempts = {
 for n, estimate in attempts.items():
     print(f"{n:>9} projects, {estimate.n_hits:>3} late: {estimate.rounded}")
 
-# %%
+# %% tags=["slide"]
 estimates_with_intervals(
     attempts,
     exact,
@@ -434,7 +443,7 @@ estimates_with_intervals(
 # Give the largest $p$ that is not ruled out, exactly. Then compare with the **rule of three**, $3/n$.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def upper_bound(n):
     """The largest p with (1 - p)**n >= 0.05."""
     ### BEGIN SOLUTION
@@ -445,7 +454,7 @@ def upper_bound(n):
 # %%
 check.upper_bound(upper_bound)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Why rare events are hard
 #
 # One draw of the indicator has variance $p(1-p)$. The standard error, as a fraction of the answer $p$, is
@@ -454,9 +463,10 @@ check.upper_bound(upper_bound)
 #
 # A *hit* is a draw that counts, here a late project. Ten hits give an error of about 32 %, a hundred give 10 %.
 
-# %%
+# %% tags=["slide"]
 title = "The rarer the event, the worse plain Monte Carlo does"
-figures.relative_error_against_deadline(law, [10_000, 1_000_000, 100_000_000], title)
+numbers = [10_000, 1_000_000, 100_000_000]
+figures.relative_error_against_deadline(law, numbers, title)
 
 # %% [markdown]
 # ### Exercise 5: what 1 % costs
@@ -464,9 +474,9 @@ figures.relative_error_against_deadline(law, [10_000, 1_000_000, 100_000_000], t
 # How many projects does plain Monte Carlo need for a relative standard error of `relative_error`?
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def projects_needed(p, relative_error):
-    """The n at which the standard error of the share of late projects is ``relative_error`` times p."""
+    """The n at which the standard error is ``relative_error`` times p."""
     ### BEGIN SOLUTION
     return (1 - p) / (p * relative_error**2)
     ### END SOLUTION
@@ -480,7 +490,7 @@ check.projects_needed(projects_needed)
 # of tasks, or with a neural network in place of a plan, it would take far too long. Notebook 2 gets the same 1 % from
 # about 150,000 projects.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1.7 Other durations
 #
 # So far every duration was exponential. Who says that it is? A planner would rather name three points: how long a task
@@ -499,7 +509,8 @@ three_points = {  # mean: optimistic, most likely, pessimistic; in days
 
 def with_law(law):
     """The ten tasks, each with the law that ``law`` makes of its mean."""
-    return Project({t: law(m) for t, m in zip(plan.tasks, plan.means)}, plan.predecessors)
+    laws = {task: law(mean) for task, mean in zip(plan.tasks, plan.means)}
+    return Project(laws, plan.predecessors)
 
 
 same_means = {
@@ -517,24 +528,28 @@ same_means = {
 # %%
 samples = {}
 for name, other in same_means.items():
-    samples[name] = other.completion_times(other.draw(np.random.default_rng(4), 200_000))
+    drawn = other.draw(np.random.default_rng(4), 200_000)
+    samples[name] = other.completion_times(drawn)
     print(f"{name:13}  mean {samples[name].mean():.1f} days", end=",  ")
-    day_30, day_70 = (monte_carlo(other, day, n=2_000_000, seed=0) for day in (30, 70))
+    day_30 = monte_carlo(other, 30, n=2_000_000, seed=0)
+    day_70 = monte_carlo(other, 70, n=2_000_000, seed=0)
     print(f"P(D >= 30) {day_30.value:.2g},  P(D >= 70) {day_70.rounded}")
 
-# %%
-figures.tails(
-    samples, 70, "The same mean durations, and anything between never and one in a thousand"
+# %% tags=["slide"]
+title = (
+    "The same mean durations, "
+    "and anything between never and one in a thousand"
 )
+figures.tails(samples, 70, title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # By day 30 the last three still agree within a factor of two. By day 70 lognormal durations, or a common factor, make
 # lateness some 30 times as likely as independent exponentials do. With the three points no project can be that late:
 # were all durations pessimistic, it would take 40.5 days. (They also vary less: a task of 4 days by 1.7 days, where the
 # exponential has 4.)
 #
 # Section 1.6 gave $P(D \ge 70)$ with an error of 8 %. That is how well the simulation knows the answer *of its model*.
-# No standard error tells how well the model knows the project. For a deadline far out in the tail this is the larger
+# **No standard error tells how well the model knows the project.** For a deadline far out in the tail this is the larger
 # risk by far, so ask the same question of several laws before you promise anything. The course goes on with the
 # exponential, because there we know the exact answers.
 
@@ -555,12 +570,11 @@ blame = {
     "all projects": plan.critical_tasks(durations).mean(axis=0),
     "projects of 70 days or more": plan.critical_tasks(late).mean(axis=0),
 }
-bars_by_task(
-    plan,
-    blame,
-    "share of projects",
-    "Task 4 is on the longest path of one project in three, and of nine late ones in ten",
+title = (
+    "Task 4 is on the longest path of one project in three, "
+    "and of nine late ones in ten"
 )
+bars_by_task(plan, blame, "share of projects", title)
 
 # %% [markdown]
 # Which task should get help? The **elasticity** of a task answers that: the relative change of the risk
@@ -579,8 +593,10 @@ bars_by_task(
 shorter = dict(zip(plan.tasks, plan.means))
 shorter["4"] *= 0.99
 its_risk = completion_law(Project(shorter, plan.predecessors)).sf(70)
-print(f"elasticity of task 4: {law.elasticities(70)[plan.tasks.index('4')]:.1f}")
-print(f"one per cent off its mean takes {1 - its_risk / law.sf(70):.1%} off the risk")
+elasticity = law.elasticities(70)[plan.tasks.index("4")]
+print(f"elasticity of task 4: {elasticity:.1f}")
+gain = 1 - its_risk / law.sf(70)
+print(f"one per cent off its mean takes {gain:.1%} off the risk")
 
 # %% [markdown]
 # (It is a little less than the elasticity says, because one per cent is not *very* small.) Compare task 10. It lies
@@ -597,9 +613,13 @@ print(f"one per cent off its mean takes {1 - its_risk / law.sf(70):.1%} off the 
 
 # %% tags=["exercise"]
 def criticality(task, n):
-    """The probability that ``task``, a name such as "9", is on the longest path; and its standard error."""
+    """P(``task`` is on the longest path), and its standard error.
+
+    ``task`` is a name, such as "9".
+    """
     ### BEGIN SOLUTION
-    durations = np.random.default_rng(11).exponential(plan.means, size=(n, 10))
+    rng = np.random.default_rng(11)
+    durations = rng.exponential(plan.means, size=(n, 10))
     on_path = plan.critical_tasks(durations)[:, plan.tasks.index(task)]
     share = on_path.mean()
     return share, np.sqrt(share * (1 - share) / n)
@@ -620,8 +640,12 @@ check.criticality(criticality)
 # mean completion time is off as well, in the same direction. We see by how much, and can correct it.
 
 # %%
-path_length = durations[:, plan.task_indices(plan.critical_path())].sum(axis=1)
-title = "Slide along the line from the mean that was drawn to the mean that is known"
+critical = plan.task_indices(plan.critical_path())
+path_length = durations[:, critical].sum(axis=1)
+title = (
+    "Slide along the line from the mean that was drawn "
+    "to the mean that is known"
+)
 figures.control_variate(path_length[:40], times[:40], 15.0, law.mean, title)
 
 # %% [markdown]
@@ -642,7 +666,7 @@ figures.control_variate(path_length[:40], times[:40], 15.0, law.mean, title)
 
 # %% tags=["exercise"]
 def with_control(values, control, known_mean):
-    """Draws ``values`` [n] and ``control`` [n], and the control's mean -> the corrected mean of ``values``."""
+    """Draws [n], those of the control [n], its mean -> corrected mean."""
     ### BEGIN SOLUTION
     slope = np.cov(values, control)[0, 1] / control.var(ddof=1)
     return values.mean() - slope * (control.mean() - known_mean)
@@ -654,9 +678,8 @@ check.with_control(with_control)
 
 # %%
 rho = np.corrcoef(times, path_length)[0, 1]
-print(
-    f"correlation {rho:.2f}, so {1 / (1 - rho**2):.1f} times fewer projects for the same error"
-)
+print(f"correlation {rho:.2f},", end=" ")
+print(f"so {1 / (1 - rho**2):.1f} times fewer projects for the same error")
 
 # %% [markdown]
 # The means of *all* durations are known, and a regression on the ten of them does better. The library has that and three
@@ -679,10 +702,12 @@ methods = {
 }
 p_30 = float(law.sf(30))
 for name, method in methods.items():
-    mean, late_30 = method(plan, n=2**18), method(plan, n=2**18, deadline=30)
+    mean = method(plan, n=2**18)
+    late_30 = method(plan, n=2**18, deadline=30)
     gain = law.std**2 / (mean.n * mean.std_error**2)
     gain_30 = p_30 * (1 - p_30) / (late_30.n * late_30.std_error**2)
-    print(f"{name:16}  E[D] {gain:4.0f} times   P(D >= 30) {gain_30:.0f} times")
+    print(f"{name:16}  E[D] {gain:4.0f} times", end="   ")
+    print(f"P(D >= 30) {gain_30:.0f} times")
 
 # %%
 in_a_run = 2 ** np.arange(8, 15)
@@ -693,7 +718,9 @@ single_runs = {
     ]
     for name, method in methods.items()
 }
-title = "Sobol points leave the line of slope −1/2; the others only lower it"
+title = (
+    "Sobol points leave the line of slope −1/2; the others only lower it"
+)
 figures.errors_of_methods(in_a_run, single_runs, law.std, title)
 
 # %% [markdown]
@@ -715,7 +742,7 @@ figures.errors_of_methods(in_a_run, single_runs, law.std, title)
 # Each estimate beside the exact answer. It *agrees* if the exact answer is within three standard errors. (Of right
 # estimates one in twenty lies beyond two, and one in 370 beyond three.)
 
-# %%
+# %% tags=["slide"]
 rows = {
     "E[D], 100,000 projects": (Estimate.from_values(times), law.mean),
     "P(D >= 15), 100,000 projects": (
@@ -730,14 +757,13 @@ rows = {
     "P(D >= 70), 5,000,000 projects": (attempts["5,000,000"], exact),
 }
 for name, (estimate, truth) in rows.items():
-    print(
-        f"{name:31} {estimate.rounded:>23}   exact {truth:<10.5g} {estimate.against(truth).verdict}"
-    )
+    print(f"{name:31} {estimate.rounded:>23}", end="   ")
+    print(f"exact {truth:<10.5g} {estimate.against(truth).verdict}")
 
 # %% tags=["headline"]
 attempts["5,000,000"].against(exact)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - An expectation is approximated by an average. The error of the average is $\sigma/\sqrt n$, in any number of
 #   dimensions.
 # - Report every estimate with its error. Zero hits mean "at most $3/n$", not zero.
@@ -745,7 +771,14 @@ attempts["5,000,000"].against(exact)
 # - The relative error of plain Monte Carlo is one over the square root of the number of *hits*. For rare events
 #   almost every draw is wasted.
 # - A standard error is that of the simulation. It does not know whether the law of the durations is the right one.
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> The post defines the total duration as the sum over all ten tasks. What would its mean

@@ -54,8 +54,13 @@ from pathlib import Path
 import numpy as np
 from course_lib.estimates import Estimate, effective_sample_size, pareto_k
 from course_lib.exercises import notebook_02 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_02 as figures
-from course_lib.figures.plans import bars_by_task, estimates_with_intervals, gantt
+from course_lib.figures.plans import (
+    bars_by_task,
+    estimates_with_intervals,
+    gantt,
+)
 from course_lib.projects import (
     Project,
     Proposal,
@@ -76,14 +81,19 @@ law = completion_law(plan)
 exact = float(law.sf(70))
 print(f"exact P(D >= 70) = {exact:.6g}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 2.1 The idea: an average over the wrong distribution
 #
 # Let $p$ be the density of the durations $T = (T_1, \dots, T_{10})$ and $f$ the function to be averaged. Here
 # $f(T) = \mathbf{1}\{D \ge 70\}$: it is 1 for a late project and 0 for any other. Now draw from another density $q$,
 # which is called the **proposal**. The average we want can be written as one over draws from $q$:
 #
-# $$ \mathbb{E}_p[f(T)] = \int f(t)\,p(t)\,dt = \int f(t)\,\frac{p(t)}{q(t)}\,q(t)\,dt = \mathbb{E}_q\big[f(T)\,w(T)\big], \qquad w(t) = \frac{p(t)}{q(t)} . $$
+# $$
+# \begin{aligned}
+# \mathbb{E}_p[f(T)] &= \int f(t)\,p(t)\,dt = \int f(t)\,\frac{p(t)}{q(t)}\,q(t)\,dt \\
+# &= \mathbb{E}_q\big[f(T)\,w(T)\big], \qquad w(t) = \frac{p(t)}{q(t)} .
+# \end{aligned}
+# $$
 #
 # (Below we leave out the arguments.)
 #
@@ -122,7 +132,7 @@ print(f"{late.sum():,} of 10,000 projects are late")
 # each row of `durations`, if $p$ has means `p_means` and $q$ has means `q_means`.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def log_weights(durations, p_means, q_means):
     """[n, tasks] durations, [tasks] means -> [n] log-weights."""
     ### BEGIN SOLUTION
@@ -142,8 +152,10 @@ check.log_weights(log_weights)
 # %%
 proposal = scaled(plan, 4, tasks=plan.critical_path())
 contributions = np.where(late, np.exp(proposal.log_weights(durations)), 0.0)
-value, error = contributions.mean(), contributions.std(ddof=1) / np.sqrt(10_000)
-print(f"P(D >= 70) = {value:.3g} with standard error {error:.2g}, exact {exact:.3g}")
+value = contributions.mean()
+error = contributions.std(ddof=1) / np.sqrt(10_000)
+print(f"P(D >= 70) = {value:.3g} with standard error {error:.2g}", end=", ")
+print(f"exact {exact:.3g}")
 
 # %% [markdown]
 # From ten thousand projects this sample reports an error of about 5 %. (Section 2.4 shows that it is more.) A plain
@@ -151,10 +163,10 @@ print(f"P(D >= 70) = {value:.3g} with standard error {error:.2g}, exact {exact:.
 # same with draws of its own, which it does not keep, and returns the estimate with diagnostics. Section 2.3 explains
 # them.
 
-# %%
+# %% tags=["slide"]
 importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 2.2 What a proposal costs
 #
 # The estimate is an average again, so its standard error is the standard deviation of $f w$ over $\sqrt n$. What
@@ -169,7 +181,7 @@ importance_sampling(plan, deadline=70, proposal=proposal, n=10_000, seed=0)
 # Take one exponential task and scale its mean by $c$. For this example let $f = 1$, so that the second moment is
 # $\mathbb{E}_q[w^2]$, the area under $p^2/q$:
 
-# %%
+# %% tags=["slide"]
 figures.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
 
 # %% [markdown]
@@ -186,7 +198,7 @@ figures.one_task(4.0, [0.45, 0.75, 2.0, 4.0])
 # Do the same for $q$ with any mean $c$. For which $c$ is the area infinite? Return `np.inf` there.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def second_moment(c):
     """E[w**2] for one exponential task whose mean is scaled by c."""
     ### BEGIN SOLUTION
@@ -197,7 +209,7 @@ def second_moment(c):
 # %%
 check.second_moment(second_moment)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # For our whole plan and $f = \mathbf{1}\{D \ge 70\}$ the variance is known **exactly**, without a single draw.
 #
 # <details><summary><b>How?</b></summary>
@@ -207,27 +219,28 @@ check.second_moment(second_moment)
 # that <em>another plan</em> is late, one with these rates. The Markov chain of notebook 1 computes that probability.
 # </details>
 
-# %%
+# %% tags=["slide"]
 for name, q in {
     "the plan itself": scaled(plan, 1),
     "every task x 4": scaled(plan, 4),
     "critical path x 4": proposal,
 }.items():
     variance = q.relative_variance(70)
-    print(
-        f"{name:18} relative variance {variance:>9,.1f}, draws for an error of 1 %: {variance * 1e4:.2g}"
-    )
+    print(f"{name:18} relative variance {variance:>9,.1f}", end=", ")
+    print(f"draws for an error of 1 %: {variance * 1e4:.2g}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The **relative variance** is $\sigma_q^2/\mu^2$, and the relative error of $n$ draws is its square root over
 # $\sqrt n$. So we can compare all factors. A proposal that scales every task pays a factor in the second moment for
 # each, also for those that have little to do with lateness.
 
-# %%
+# %% tags=["slide"]
 factors = np.linspace(1.1, 6, 60)
 critical = plan.critical_path()
 sweep = {
-    "every task": np.array([scaled(plan, k).relative_variance(70) for k in factors]),
+    "every task": np.array(
+        [scaled(plan, k).relative_variance(70) for k in factors]
+    ),
     "critical path": np.array(
         [scaled(plan, k, critical).relative_variance(70) for k in factors]
     ),
@@ -239,10 +252,11 @@ points = {
     "the post's “4x”": (4, post_4x.relative_variance(70)),
 }
 nominal = scaled(plan, 1).relative_variance(70)
-figures.factor_sweep(factors, sweep, nominal, points, "Scale what matters, and not too far")
+title = "Scale what matters, and not too far"
+figures.factor_sweep(factors, sweep, nominal, points, title)
 
-# %% [markdown]
-# The critical path scaled by about 2.6 is best, and more than 300 times better than plain Monte Carlo. The two marked
+# %% [markdown] tags=["slide"]
+# **The critical path scaled by about 2.6 is best**, and more than 300 times better than plain Monte Carlo. The two marked
 # points come from Brian Keng's post of 2019 ("the post"). They should lie on the curve; the ☆ part asks why they do
 # not.
 
@@ -262,7 +276,8 @@ figures.factor_sweep(factors, sweep, nominal, points, "Scale what matters, and n
 # "critical path x 3" promises.
 
 # %% tags=["exercise"]
-mended = None  # a proposal; Proposal(plan, means) or scaled(plan, factor, tasks) make one
+# A proposal: Proposal(plan, means) or scaled(plan, factor, tasks) make one.
+mended = None
 ### BEGIN SOLUTION
 # 12 days for task 10 is six times its mean of 2.
 mended = scaled(plan, 3, tasks=["1", "2", "4", "10"])
@@ -276,7 +291,7 @@ check.mended(mended)
 # for *every* $n$ on the axis. That is the mistake of exercise 2 in notebook 1. So the figure cannot show what the
 # post reads off it, that the critical path is "pretty stable even at small values like 10,000".
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 2.3 Diagnostics: what the weights tell
 #
 # Usually there is no exact variance, only the weights of a sample. Three numbers summarize them.
@@ -294,16 +309,16 @@ check.mended(mended)
 # draws, and their weights are less equal. What the late draws are worth, their ESS, rises and then falls.
 
 
-# %%
+# %% tags=["slide"]
 def weigh(factor):
-    """Log-weights of 10,000 projects with every mean scaled, and which are late, [n] each."""
+    """10,000 projects with every mean scaled: log-weights; who is late."""
     q = scaled(plan, factor)
     draws = q.draw(np.random.default_rng(0), 10_000)
     return q.log_weights(draws), plan.completion_times(draws) >= 70
 
 
 def exact_worth(factor):
-    """What the late ones of 10,000 draws are worth on average, from the exact variance."""
+    """What the late ones of 10,000 draws are worth, on average; exact."""
     return 10_000 / (1 + scaled(plan, factor).relative_variance(70))
 
 
@@ -324,14 +339,15 @@ figures.weight_histograms(
 # %% tags=["widget"]
 figures.explore_factor(weigh, exact_worth)
 
-# %% [markdown]
-# The ESS of the *weights* does not know $f$. In plain Monte Carlo every weight is 1, and this ESS is perfect,
+# %% [markdown] tags=["slide"]
+# **The ESS of the weights does not know $f$.** In plain Monte Carlo every weight is 1, and this ESS is perfect,
 # although the rare event may not have occurred at all. So `Estimate` reports the ESS of $f w$, the contributions to
 # the answer:
 
 # %%
 plain = monte_carlo(plan, 70, n=100_000, seed=3)
-print(f"ESS of the weights: {plain.n:,}; ESS of the contributions: {plain.ess:.0f}")
+print(f"ESS of the weights: {plain.n:,}", end="; ")
+print(f"ESS of the contributions: {plain.ess:.0f}")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ When the variance is infinite (6 minutes)
@@ -349,9 +365,10 @@ runs = {}
 for seed in range(4):
     draws = narrow.draw(np.random.default_rng(seed), 1_000_000)
     runs[f"run {seed + 1}"] = np.exp(narrow.log_weights(draws))
-figures.running_estimates(
-    runs, 1.0, "Infinite variance: long quiet stretches below the truth, then jumps"
+title = (
+    "Infinite variance: long quiet stretches below the truth, then jumps"
 )
+figures.running_estimates(runs, 1.0, title)
 
 # %% [markdown]
 # For an exponential the tail index of the weights is known: $k = 1 - c$ for a factor $c < 1$. k-hat estimates it from
@@ -364,10 +381,11 @@ for c in [0.9, 0.6, 0.4, 0.25]:
     log_w = q.log_weights(q.draw(rng, 100_000))
     share = np.exp(log_w.max()) / np.exp(log_w).sum()
     ess = float(effective_sample_size(log_w))
-    print(f"x {c:<4}  ESS {ess:>7,.0f}  largest share {share:.2%}", end="  ")
+    print(f"x {c:<4}  ESS {ess:>7,.0f}", end="  ")
+    print(f"largest share {share:.2%}", end="  ")
     print(f"k-hat {pareto_k(log_w):.2f}, exact {1 - c:.2f}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 2.4 Error bars that are too short
 #
 # Here we know the exact answer and the exact variance, so we can test the error bars themselves. We shall find that
@@ -376,32 +394,35 @@ for c in [0.9, 0.6, 0.4, 0.25]:
 
 # %%
 repeats = [
-    importance_sampling(plan, 70, proposal, n=10_000, seed=seed) for seed in range(500)
+    importance_sampling(plan, 70, proposal, n=10_000, seed=seed)
+    for seed in range(500)
 ]
-covered = [run.interval()[0] <= exact <= run.interval()[1] for run in repeats]
-print(f"{np.mean(covered):.0%} of the 95 % intervals contain the exact answer")
+intervals = [run.interval() for run in repeats]
+share = np.mean([low <= exact <= high for low, high in intervals])
+print(f"{share:.0%} of the 95 % intervals contain the exact answer")
 
 # %% [markdown]
 # That is about as it should be. Now compare the variance that each run reports of itself with the exact one.
 
-# %%
+# %% tags=["slide"]
 titles = (
     "Almost every run reports far too small a variance",
     "No k-hat comes near its limit",
 )
-figures.variances_and_k_hats(repeats, proposal.relative_variance(70), titles)
-
-# %%
-reported = np.array([run.relative_variance for run in repeats])
 truth = proposal.relative_variance(70)
-warned = sum(bool(run.caveats) for run in repeats)
-print(f"relative variance: exact {truth:.1f}; reported, median {np.median(reported):.0f}")
-low = np.mean(reported < truth / 2)
-print(f"{low:.0%} of the runs report less than half of it; cautions in {warned} of 500")
-largest = max(run.value for run in repeats)
-print(f"the largest of the 500 estimates is {largest / exact - 1:.0%} too high")
+figures.variances_and_k_hats(repeats, truth, titles)
 
-# %% [markdown]
+# %% tags=["slide"]
+reported = np.array([run.relative_variance for run in repeats])
+print(f"relative variance: exact {truth:.1f}", end="; ")
+print(f"reported, median {np.median(reported):.0f}")
+low = np.mean(reported < truth / 2)
+print(f"{low:.0%} of the runs report less than half of it", end="; ")
+print(f"cautions in {sum(bool(run.caveats) for run in repeats)} of 500")
+excess = max(run.value for run in repeats) / exact - 1
+print(f"the largest of the 500 estimates is {excess:.0%} too high")
+
+# %% [markdown] tags=["slide"]
 # (The one caution is for a draw that makes up a fifth of the sum, not for a k-hat.) The intervals cover as often as
 # they should, and yet the variance is seven times what almost every run reports. Both are true, because the missing
 # variance belongs to very few runs.
@@ -428,7 +449,8 @@ print(f"the largest of the 500 estimates is {largest / exact - 1:.0%} too high")
 
 # %%
 late_draws = late_projects(plan, deadline=70, n=200_000, seed=0)
-log_w, times = proposal.log_weights(late_draws), plan.completion_times(late_draws)
+log_w = proposal.log_weights(late_draws)
+times = plan.completion_times(late_draws)
 titles = (
     "The heaviest weights are late by another path",
     "The proposal seldom draws what makes up the second moment",
@@ -453,8 +475,9 @@ print(f"{w[heavy].sum() / w.sum():.0%} of the second moment", end=", ")
 print(f"in one draw out of {1 / how_often:.1e}")
 usual_error = np.median([run.std_error for run in repeats])
 one_heavy = 1_000 * average_weight / 10_000
-print(f"one such draw adds {one_heavy / exact:.0%} of the answer or more", end=", ")
-print(f"{one_heavy / usual_error:.1f} of the usual standard errors")
+in_errors = one_heavy / usual_error
+print(f"one such draw adds {one_heavy / exact:.0%} of the answer", end=" ")
+print(f"or more, {in_errors:.1f} of the usual standard errors")
 
 # %% [markdown]
 # One draw in five million: that is one run of 10,000 draws in five hundred.
@@ -474,7 +497,7 @@ print(f"{one_heavy / usual_error:.1f} of the usual standard errors")
 
 # %% tags=["exercise"]
 def relative_variance(proposal, late_draws, probability):
-    """The relative variance of a proposal, from late projects [n, tasks] and P(D >= 70)."""
+    """The proposal's, from late projects [n, tasks] and P(D >= 70)."""
     ### BEGIN SOLUTION
     return np.exp(proposal.log_weights(late_draws)).mean() / probability - 1
     ### END SOLUTION
@@ -483,7 +506,7 @@ def relative_variance(proposal, late_draws, probability):
 # %%
 check.relative_variance(relative_variance)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 2.5 Better proposals
 #
 # ### Cross-entropy: imitate the late projects
@@ -511,14 +534,16 @@ while level < 70:
     times = plan.completion_times(draws)
     level = min(70.0, np.quantile(times, 0.9))
     elite = times >= level  # the latest tenth, or all that are late
-    means = np.average(draws[elite], axis=0, weights=np.exp(q.log_weights(draws[elite])))
-    print(f"level {level:4.1f} days; task 4 now has mean {means[3]:.0f} days")
+    w = np.exp(q.log_weights(draws[elite]))
+    means = np.average(draws[elite], axis=0, weights=w)
+    print(f"level {level:4.1f} days;", end=" ")
+    print(f"task 4 now has mean {means[3]:.0f} days")
 
 # %% [markdown]
 # `cross_entropy` is this loop with one more round at the final level. The means that it approaches are known exactly
 # for this plan: `late_means` computes the mean durations of late projects.
 
-# %%
+# %% tags=["slide"]
 adapted = cross_entropy(plan, deadline=70, seed=0)
 bars_by_task(
     plan,
@@ -531,19 +556,23 @@ bars_by_task(
     "In late projects task 4 takes 38 days on average",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Minimum variance: mind the other paths
 #
 # Cross-entropy makes $\mathrm{KL}(\text{late} \,\|\, q)$ small, not the variance. For this plan we can compute the
 # variance, so we can also minimize it directly, with `minimum_variance`. Compare:
 
-# %%
+# %% tags=["slide"]
 best = minimum_variance(plan, deadline=70)
 imitation = Proposal(plan, law.late_means(70))
-for name, q in {"cross-entropy, exact limit": imitation, "minimum variance": best}.items():
-    print(f"{name:27} {q.relative_variance(70):6.1f}   means {np.round(q.means, 1)}")
+for name, q in {
+    "cross-entropy, exact limit": imitation,
+    "minimum variance": best,
+}.items():
+    print(f"{name:27} {q.relative_variance(70):6.1f}", end="   ")
+    print(f"means {np.round(q.means, 1)}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Five times better. The best product of exponentials draws tasks off the critical path longer than they are in the
 # *average* late project, above all tasks 6 and 8. That is an insurance for the one late project in forty that is late
 # through task 3.
@@ -566,7 +595,7 @@ for name, q in {"cross-entropy, exact limit": imitation, "minimum variance": bes
 # alone would give to the draws, return those of the mixture. (`np.logaddexp(a, b)` is $\log(e^a + e^b)$.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def mixture_log_weights(log_w1, log_w2, share):
     """[n], [n] -> [n]."""
     ### BEGIN SOLUTION
@@ -577,19 +606,20 @@ def mixture_log_weights(log_w1, log_w2, share):
 # %%
 check.mixture_log_weights(mixture_log_weights)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # If the plan itself is a component, with share $\alpha$, the mixture is called **defensive**: no weight can exceed
 # $1/\alpha$. The variance of a mixture has no exact formula here, and `relative_variance` returns an estimate of it.
 # Here is one mixture, with both kinds of weights:
 
-# %%
+# %% tags=["slide"]
 main_path = scaled(plan, 3, ["1", "2", "4", "10"])
 other_paths = scaled(plan, 3, ["1", "3", "6", "8", "9", "10"])
-safe = mixture([main_path, other_paths, scaled(plan, 1)], shares=[0.7, 0.2, 0.1])
+components = [main_path, other_paths, scaled(plan, 1)]
+safe = mixture(components, shares=[0.7, 0.2, 0.1])
 
 alone = [q.relative_variance(70) for q in safe.components]
-own = sum(share * (variance + 1) for share, variance in zip(safe.shares, alone)) - 1
-print("components alone          ", ", ".join(f"{variance:,.0f}" for variance in alone))
+own = sum(share * (v + 1) for share, v in zip(safe.shares, alone)) - 1
+print("components alone          ", ", ".join(f"{v:,.0f}" for v in alone))
 print(f"mixture, own component     {own:,.0f}")
 print(f"mixture, balance heuristic {safe.relative_variance(70).rounded}")
 
@@ -613,7 +643,9 @@ print(f"mixture, balance heuristic {safe.relative_variance(70).rounded}")
 # integrates them out. The other eight are drawn from a proposal, here with the means of minimum variance:
 
 # %%
-conditional = conditional_monte_carlo(plan, deadline=70, n=100_000, seed=0, proposal=best)
+conditional = conditional_monte_carlo(
+    plan, deadline=70, n=100_000, seed=0, proposal=best
+)
 conditional.against(exact)
 
 # %% [markdown]
@@ -629,7 +661,8 @@ chance = 2 * np.exp(-remaining / 4) - np.exp(-remaining / 2)
 means = best.means.copy()
 means[[0, 9]] = plan.means[[0, 9]]
 w = np.exp(Proposal(plan, means).log_weights(late_draws))
-print(f"relative variance {Estimate.from_values(w * chance / exact - 1).rounded}")
+variance = Estimate.from_values(w * chance / exact - 1)
+print(f"relative variance {variance.rounded}")
 
 # %% [markdown]
 # Better than any row of the table in section 2.7.
@@ -657,7 +690,12 @@ gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
 # %% [markdown]
 # Put some levels on the way to the deadline, say 28, 40, 50 and 60 days. Then
 #
-# $$ P(D \ge 70) = P(D \ge 28)\; P(D \ge 40 \mid D \ge 28) \cdots P(D \ge 70 \mid D \ge 60), $$
+# $$
+# \begin{aligned}
+# P(D \ge 70) = {} & P(D \ge 28)\; P(D \ge 40 \mid D \ge 28) \\
+# & \cdots P(D \ge 70 \mid D \ge 60),
+# \end{aligned}
+# $$
 #
 # and none of the five factors is small. For the first we simulate and count. For the second we need projects *given* that
 # they take 28 days, and have some: those that did. We copy them, at random, until there are as many as at the start, and
@@ -680,9 +718,10 @@ gantt(plan, late_projects(plan, deadline=70, n=3, seed=4))
 
 # %% tags=["exercise"]
 def move(z, level, size, rng):
-    """Normal numbers [n, 10] of projects that take ``level`` days or more -> [n, 10], moved once."""
+    """Normals [n, 10] of projects of ``level`` days or more, moved once."""
     ### BEGIN SOLUTION
-    proposed = np.sqrt(1 - size**2) * z + size * rng.standard_normal(z.shape)
+    noise = rng.standard_normal(z.shape)
+    proposed = np.sqrt(1 - size**2) * z + size * noise
     passes = plan.completion_times(plan.from_normals(proposed)) >= level
     return np.where(passes[:, None], proposed, z)
     ### END SOLUTION
@@ -699,7 +738,8 @@ check.move(move)
 climbed = splitting(plan, 70, n=20_000, seed=0, levels=[28, 40, 50, 60])
 print(climbed)
 print(f"exact {exact:.3g}: {climbed.against(exact).verdict}")
-print(f"relative variance of one simulated project: about {climbed.relative_variance:.1g}")
+print("relative variance of one simulated project:", end=" ")
+print(f"about {climbed.relative_variance:.1g}")
 
 # %% [markdown]
 # (`n` counts the projects at each level. With the moves, each of 32 runs simulated some 26,000.) Copies of one project
@@ -724,15 +764,15 @@ print(f"relative variance of one simulated project: about {climbed.relative_vari
 
 # %%
 def random_plan(n_tasks, seed):
-    """Each task but the first five waits for two of the twelve before it; means between 1 and 6 days."""
+    """After the first five, each waits for two of the twelve before it."""
     rng = np.random.default_rng(seed)
     means, predecessors = {}, {}
     for j in range(n_tasks):
         means[f"T{j}"] = round(rng.uniform(1, 6), 1)
         if j >= 5:
-            predecessors[f"T{j}"] = [
-                f"T{i}" for i in rng.choice(np.arange(max(0, j - 12), j), 2, replace=False)
-            ]
+            twelve = np.arange(max(0, j - 12), j)
+            two = rng.choice(twelve, 2, replace=False)
+            predecessors[f"T{j}"] = [f"T{i}" for i in two]
     return Project(means, predecessors)
 
 
@@ -750,12 +790,15 @@ except ValueError as error:
 deadline = 400
 learned = cross_entropy(large, deadline, n=100_000, seed=0)
 opinions = {
-    "plain Monte Carlo": monte_carlo(large, deadline, n=200_000, seed=1),
-    "every task x 1.5": importance_sampling(
-        large, deadline, scaled(large, 1.5), n=200_000, seed=1
-    ),
-    "cross-entropy": importance_sampling(large, deadline, learned, n=200_000, seed=1),
+    "plain Monte Carlo": monte_carlo(large, deadline, n=200_000, seed=1)
 }
+for name, q in {
+    "every task x 1.5": scaled(large, 1.5),
+    "cross-entropy": learned,
+}.items():
+    opinions[name] = importance_sampling(
+        large, deadline, q, n=200_000, seed=1
+    )
 for name, estimate in opinions.items():
     print(f"{name}: {estimate}\n")
 
@@ -771,27 +814,38 @@ for name, estimate in opinions.items():
 easier = cross_entropy(large, 330, n=100_000, seed=0)
 by_counting = monte_carlo(large, 330, n=200_000, seed=2)
 by_weights = importance_sampling(large, 330, easier, n=200_000, seed=3)
-print(f"day 330: counting {by_counting.rounded}, weights {by_weights.rounded}")
+print(f"day 330: counting {by_counting.rounded}", end=", ")
+print(f"weights {by_weights.rounded}")
 
 # %% [markdown]
 # The other method is **splitting** (a ☆ part of 2.5 has the details). It needs no proposal and has no weights. It climbs:
 # with levels $L_1 < L_2 < \dots$ up to the deadline,
 #
-# $$ P(D \ge 400) = P(D \ge L_1)\; P(D \ge L_2 \mid D \ge L_1)\; P(D \ge L_3 \mid D \ge L_2) \cdots . $$
+# $$
+# \begin{aligned}
+# P(D \ge 400) = {} & P(D \ge L_1)\; P(D \ge L_2 \mid D \ge L_1) \\
+# & P(D \ge L_3 \mid D \ge L_2) \cdots .
+# \end{aligned}
+# $$
 #
 # Projects that pass a level are copied, and the copies changed at random, but never back below it, until they differ. The share of
 # them that passes the next level is the next factor. The error is the spread of 32 independent climbs.
 
 # %%
 second_opinion = splitting(large, deadline, n=20_000, seed=1)
-print(f"day 400: weights {opinions['cross-entropy'].rounded}, splitting {second_opinion}")
+print(f"day 400: weights {opinions['cross-entropy'].rounded}", end=", ")
+print(f"splitting {second_opinion}")
 
 # %%
+title = (
+    "200 tasks: cross-entropy and splitting agree; "
+    "scaling all tasks is no better than counting"
+)
 estimates_with_intervals(
     {**opinions, "splitting": second_opinion},
     second_opinion.value,
     "estimator",
-    "200 tasks: cross-entropy and splitting agree; scaling all tasks is no better than counting",
+    title,
     reference="splitting",
 )
 
@@ -814,7 +868,9 @@ my_plan = None
 my_deadline = None
 my_estimate = None
 ### BEGIN SOLUTION
-house = """task,predecessors,mean_days,distribution,optimistic,most_likely,pessimistic
+columns = "task,predecessors,mean_days"
+columns += ",distribution,optimistic,most_likely,pessimistic"
+house = f"""{columns}
 permit,,,pert,14,28,84
 ground works,permit,10,,,,
 frame,ground works,25,,,,
@@ -844,21 +900,22 @@ check.own_plan(my_plan, my_deadline, my_estimate)
 # The estimators of this notebook on the ten-task plan, with a million draws each: the estimate, the relative variance
 # that its sample reports, and the true one (for the mixture a good estimate of it).
 
-# %%
+# %% tags=["slide"]
 seconds = {}
 
 
 def row(name, run, true_variance):
     start = time.perf_counter()
     estimate = run()
-    seconds[name] = (time.perf_counter() - start) / estimate.n * true_variance * 1e4
-    print(f"{name:23} {estimate.rounded:>21} {estimate.relative_variance:>16,.1f}", end="")
+    each = (time.perf_counter() - start) / estimate.n
+    seconds[name] = each * true_variance * 1e4
+    print(f"{name:23} {estimate.rounded:>21}", end=" ")
+    print(f"{estimate.relative_variance:>16,.1f}", end="")
     print(f"{true_variance:>10,.1f} {true_variance * 1e4:>10.1e}")
 
 
-print(
-    f"{'estimator':23} {'estimate':>21} {'sample variance':>16} {'true':>9} {'n for 1 %':>10}"
-)
+print(f"{'estimator':23} {'estimate':>21} {'sample variance':>16}", end=" ")
+print(f"{'true':>9} {'n for 1 %':>10}")
 for name, q in {
     "plain Monte Carlo": scaled(plan, 1),
     "every task x 2": scaled(plan, 2),
@@ -882,13 +939,14 @@ row(
 
 print(f"{'exact':23} {exact:>21.6g}")
 
-# %%
+# %% tags=["slide"]
 figures.seconds_to_one_percent(seconds, "What a good proposal is worth")
 
 # %% tags=["headline"]
-importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against(exact)
+estimate = importance_sampling(plan, 70, best, n=100_000, seed=1)
+estimate.against(exact)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - Draw from $q$ and weight by $p/q$: the average is right for any $q$ that is positive where $f p$ is. Its
 #   *variance* depends on $q$, and can be infinite when $q$ is too narrow.
 # - ESS, largest share and k-hat show how unequal the weights of *the draws you have* are. They cannot show what you
@@ -906,7 +964,14 @@ importance_sampling(plan, deadline=70, proposal=best, n=100_000, seed=1).against
 # | proposal: tasks drawn long | proposal: the encoder $q(z \mid x)$ |
 # | zero variance: the law of late projects | zero variance: the posterior $p(z \mid x)$ |
 # | log-weight $\log p(T) - \log q(T)$ | log-weight $\log p(x, z) - \log q(z \mid x)$ |
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> A colleague draws task 4 with half its mean and reweights. Her 100,000 draws show an ESS in

@@ -65,6 +65,7 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate, effective_sample_size
 from course_lib.exercises import notebook_03 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_03 as figures
 from course_lib.figures.images import image_rows
 from course_lib.figures.live import LiveCurve
@@ -73,14 +74,15 @@ from course_lib.vae.bounds import score_function
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn.functional import softplus
 
-torch.set_num_threads(1)  # matrices this small are done before a second thread has woken up
+# Matrices this small are done before a second thread has woken up.
+torch.set_num_threads(1)
 
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3.1 A latent variable model
 #
 # The model makes an image $x$ in two steps. First it draws a **code** $z$, a few numbers, from the **prior** $p(z)$,
@@ -107,7 +109,7 @@ log_p = model.log_conditional(x[:1], z[:, None]).detach()  # [10000, 1]
 print(f"exact p(x) of the first image: {exact[0].exp():.6f}")
 Estimate.from_log_weights(log_p[:, 0])
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The estimate is right within its error, and yet 10,000 draws are worth only 2,000. (k-hat is negative because these
 # weights are bounded.) With more numbers in $z$ it gets worse, as we shall see.
 #
@@ -130,14 +132,16 @@ for dim in dims:
     with torch.no_grad():
         linear.log_std += math.log(1.2)
         codes = linear.sample_prior(10_000, seeded(0))
-        by_prior = linear.log_conditional(images, codes[:, None])  # [10000, 20]
-        by_encoder = linear.log_weights(images, 10_000, seeded(0))  # [10000, 20]
+        log_p = linear.exact_log_likelihood(images)
+        # Log-weights [10000, 20]:
+        by_prior = linear.log_conditional(images, codes[:, None])
+        by_encoder = linear.log_weights(images, 10_000, seeded(0))
     for name, log_w in {"prior": by_prior, "encoder": by_encoder}.items():
         log_mean = torch.logsumexp(log_w, 0) - math.log(10_000)
-        errors[name].append(log_mean - linear.exact_log_likelihood(images).detach())
+        errors[name].append(log_mean - log_p)
         ess[name].append(torch.from_numpy(effective_sample_size(log_w)))
 
-# %%
+# %% tags=["slide"]
 figures.against_dimension(
     dims,
     {name: torch.stack(values) for name, values in errors.items()},
@@ -149,7 +153,7 @@ figures.against_dimension(
     ),
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # With 32 numbers in $z$ the prior's estimates are too low by tens of nats (80 nats are a factor of $e^{80}$): none of
 # its 10,000 codes fits the image. The encoder's estimates stay close. Being 20 % too wide multiplies its second
 # moment by 1.05 for each dimension. With 32 that is $1.05^{32} \approx 4.8$, so about one draw in five is left.
@@ -161,7 +165,8 @@ figures.against_dimension(
 # With it every weight equals $p(x)$. In our small model the encoder starts out as the posterior:
 
 # %%
-print("log-weights   ", [round(w, 4) for w in model.log_weights(x[:1], 3)[:, 0].tolist()])
+three = model.log_weights(x[:1], 3)[:, 0].tolist()
+print("log-weights   ", [round(w, 4) for w in three])
 print("exact log p(x)", round(exact[0].item(), 4))
 
 # %% [markdown]
@@ -175,9 +180,9 @@ print("exact log p(x)", round(exact[0].item(), 4))
 # posterior. It has a method `log_prob(z)`. All three are `[k, batch]`.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def log_weights(model, x, z):
-    """Images [batch, ...] and codes [k, batch, latent_dim] drawn from q -> [k, batch], nats."""
+    """x [batch, ...], z [k, batch, latent_dim] from q -> [k, batch]."""
     ### BEGIN SOLUTION
     log_joint = model.log_conditional(x, z) + model.log_prior(z)
     return log_joint - model.posterior(x).log_prob(z)
@@ -187,7 +192,7 @@ def log_weights(model, x, z):
 # %%
 check.log_weights(log_weights)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3.2 A bound that can be learned from
 #
 # We want a model under which the images that we have are probable. So we choose its parameters $\theta$ to make
@@ -198,10 +203,10 @@ check.log_weights(log_weights)
 #
 # the **evidence lower bound**. Two weights are enough to see why:
 
-# %%
+# %% tags=["slide"]
 figures.jensen((0.3, 3.0))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # <details><summary><b>Question.</b> A practical by Gouws, Bhoopchand and Paquet, <em>Variational auto-encoders</em>
 # (2017; "the practical" below), derives the same bound, and gives as the reason that the logarithm is convex. What
 # would follow if it were?</summary>
@@ -234,7 +239,7 @@ figures.jensen((0.3, 3.0))
 # falls below $\log p(x)$, in nats to two decimals, when the encoder's $q$ differs from the posterior as follows, in
 # *both* dimensions. The cell after the check will measure it.
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 gap_shifted = None  # q's mean is off by one posterior standard deviation
 gap_wide = None  # q is twice as wide as the posterior
 gap_narrow = None  # q is half as wide
@@ -251,12 +256,13 @@ check.predicted_gaps(gap_shifted, gap_wide, gap_narrow)
 # Now move the encoder away from the posterior, and compare the gap of the exact ELBO with PyTorch's
 # $\mathrm{KL}(q \,\|\, \text{posterior})$:
 
-# %%
-true_posterior = model.posterior(x[:1])  # on this model the encoder starts out exact
+# %% tags=["slide"]
+# On this model the encoder starts out exact.
+true_posterior = model.posterior(x[:1])
 
 
 def moved(shift, factor):
-    """A copy of the model with q shifted by posterior standard deviations and widened by a factor."""
+    """A copy with q shifted by posterior stds and widened by a factor."""
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.encoder.bias += shift * true_posterior.std[0]
@@ -270,9 +276,10 @@ for shift, factor in [(1.0, 1.0), (0.0, 2.0), (0.0, 0.5)]:
     q = other.posterior(x[:1])
     exact_q = Normal(true_posterior.mean, true_posterior.std)
     kl = kl_divergence(Normal(q.mean, q.std), exact_q).sum()
-    print(f"shift {shift:g}, width x {factor:g}: gap {gap:.4f} nats, KL {kl.item():.4f}")
+    print(f"shift {shift:g}, width x {factor:g}:", end=" ")
+    print(f"gap {gap:.4f} nats, KL {kl.item():.4f}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # There is another way to write the bound. Split the log-weight into
 # $\log w = \log p(x \mid z) - [\log q(z \mid x) - \log p(z)]$. The mean of the bracket under $q$ is a divergence too:
 #
@@ -289,15 +296,23 @@ for shift, factor in [(1.0, 1.0), (0.0, 2.0), (0.0, 0.5)]:
 
 # %%
 shifts, widths = torch.linspace(-2, 2, 9), torch.linspace(0.6, 2.2, 9)
+
+
+shifted_models = [moved(shift, 1.0) for shift in shifts]
+widened_models = [moved(0.0, factor) for factor in widths]
 panels = {}
 for name, moves, models in [
-    ("shift of q (posterior standard deviations)", shifts, [moved(s, 1.0) for s in shifts]),
-    ("width of q (times the posterior's)", widths, [moved(0.0, f) for f in widths]),
+    ("shift of q (posterior standard deviations)", shifts, shifted_models),
+    ("width of q (times the posterior's)", widths, widened_models),
 ]:
-    log_w = torch.cat([other.log_weights(x[:1], 2_000, seeded(3)) for other in models], 1)
-    exact_bounds = torch.cat([other.exact_elbo(x[:1]) for other in models])
-    panels[name] = (moves, exact_bounds, log_w)  # [9], [9], [2000, 9]
-titles = ("Shift q: the ELBO falls", "Make q wider or narrower: it falls too")
+    log_w = [m.log_weights(x[:1], 2_000, seeded(3)) for m in models]
+    exact_bounds = [m.exact_elbo(x[:1]) for m in models]
+    # [9], [9], [2000, 9]
+    panels[name] = (moves, torch.cat(exact_bounds), torch.cat(log_w, 1))
+titles = (
+    "Shift q: the ELBO falls",
+    "Make q wider or narrower: it falls too",
+)
 figures.bound_as_q_moves(panels, exact[0].item(), titles)
 
 # %% [markdown]
@@ -319,7 +334,7 @@ print(digits)
 vae = VAE(data_dim=64, hidden=(100, 100), latent_dim=8)
 vae
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # <details><summary><b>Question.</b> Theory has parameters $\theta$, of the model, and $\phi$, of the encoder. Where are they
 # in this print-out?</summary>
 #
@@ -334,20 +349,25 @@ vae
 #
 # A layer, `Linear`, computes $Wx + b$, and $\tanh$ is applied to each number. The whole encoder is
 #
-# $$ \big(\mu,\, r\big) = W_3 \tanh\!\big(W_2 \tanh(W_1 x + b_1) + b_2\big) + b_3, \qquad \sigma = \text{softplus}(r) + 10^{-6}, $$
+# $$
+# \begin{aligned}
+# \big(\mu,\, r\big) &= W_3 \tanh\!\big(W_2 \tanh(W_1 x + b_1) + b_2\big) + b_3, \\
+# \sigma &= \text{softplus}(r) + 10^{-6},
+# \end{aligned}
+# $$
 #
 # where $\text{softplus}(r) = \log(1 + e^r)$ makes a positive number of any. The decoder, with weights of its own,
 # turns 8 numbers into 64 logits:
 #
 # $$ \ell = V_3 \tanh\!\big(V_2 \tanh(V_1 z + c_1) + c_2\big) + c_3 . $$
 
-# %%
+# %% tags=["slide"]
 figures.draw_networks(vae, batch_size=32)
 
 # %% [markdown]
 # <details><summary><b>Question.</b> What would three layers be without the two tanh?</summary>
 #
-# One layer: $W_3(W_2(W_1x + b_1) + b_2) + b_3 = (W_3W_2W_1)\,x + \text{a constant}$. The decoder would be the
+# One layer: $W_3(W_2(W_1x + b_1) + b_2) + b_3$ is $(W_3W_2W_1)\,x$ plus a constant. The decoder would be the
 # $Wz + b$ of our linear model, with bits in the place of real numbers.
 # </details>
 
@@ -404,7 +424,8 @@ for name, scale in {
     "softplus(r)": softplus(raw),
     "with floor": softplus(raw) + 1e-6,
 }.items():
-    print(f"{name:12} log std {[round(v, 1) for v in scale.log().tolist()]}")
+    logs = [round(value, 1) for value in scale.log().tolist()]
+    print(f"{name:12} log std {logs}")
 
 # %% [markdown]
 # A standard deviation of exactly zero makes a density infinite, and the training fails. Hence the $10^{-6}$.
@@ -416,15 +437,16 @@ for name, scale in {
 logit = torch.tensor(20.0, requires_grad=True)
 by_probability = torch.log(1 - torch.sigmoid(logit))
 by_logit = -softplus(logit)  # log(1 - 1 / (1 + exp(-l))) = -log(1 + exp(l))
-for name, value in {"probability": by_probability, "logit": by_logit}.items():
-    (slope,) = torch.autograd.grad(value, logit)
-    print(f"from the {name:12} {value.item():6.1f}, gradient {slope.item():4.1f}")
+for name, log_q in [("probability", by_probability), ("logit", by_logit)]:
+    (slope,) = torch.autograd.grad(log_q, logit)
+    print(f"from the {name:12} {log_q.item():6.1f}", end=", ")
+    print(f"gradient {slope.item():4.1f}")
 
 # %% [markdown]
 # The probability is rounded to 1, and the difference is lost. So the decoder returns logits, and the library computes
 # $\log p(x \mid z) = \sum_d \big(x_d \ell_d - \text{softplus}(\ell_d)\big)$.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3.4 Gradients through a random draw
 #
 # To train the encoder we need $\nabla_\phi \, \mathbb{E}_{q_\phi(z)}[f(z)]$, where $f$ is the log-weight. Its
@@ -459,15 +481,20 @@ for name, value in {"probability": by_probability, "logit": by_logit}.items():
 # %%
 def by_score(model, x, k, generator):
     q = model.posterior(x)
-    z = q.rsample(k, generator).detach()  # draws only: no gradient through them
+    z = q.rsample(k, generator).detach()  # no gradient through the draws
     signal = (model.log_joint(x, z) - q.log_prob(z)).detach()
-    return (signal * q.log_prob(z)).mean(0)  # its gradient in phi is signal * grad log q
+    # The gradient of this in phi is signal * grad log q.
+    return (signal * q.log_prob(z)).mean(0)
 
 
 def by_path(model, x, k, generator):
     q = model.posterior(x)
     z = q.rsample(k, generator)  # mean + std * noise
     return (model.log_joint(x, z) - q.log_prob(z)).mean(0)
+
+
+def by_score_with_baseline(model, x, k, generator):
+    return score_function(model, x, k, generator, baseline=True)
 
 
 # %% [markdown]
@@ -486,20 +513,23 @@ def gradient(surrogate):
 exact_gradient = gradient(shifted.exact_elbo(x[:1]))
 estimators = {
     "score function": by_score,
-    "score function, baseline": lambda *inputs: score_function(*inputs, baseline=True),
+    "score function, baseline": by_score_with_baseline,
     "pathwise": by_path,
 }
-gradients = {
-    name: torch.tensor([gradient(f(shifted, x[:1], 5, seeded(i))) for i in range(1_000)])
-    for name, f in estimators.items()
-}
-for name, values in gradients.items():
-    print(f"{name:24} {Estimate.from_values(values).rounded}, exact {exact_gradient:.3f}")
+gradients = {}
+for name, estimator in estimators.items():
+    runs = []
+    for seed in range(1_000):
+        surrogate = estimator(shifted, x[:1], 5, seeded(seed))
+        runs.append(gradient(surrogate))
+    gradients[name] = torch.tensor(runs)
+    estimate = Estimate.from_values(gradients[name])
+    print(f"{name:24} {estimate.rounded}, exact {exact_gradient:.3f}")
 
-# %%
+# %% tags=["slide"]
 figures.gradient_histograms(gradients, exact_gradient)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # All three are right on average, and they differ in their spread. The score function uses only *how good* a draw was.
 # The pathwise gradient also uses *in which direction* it gets better. A **baseline** (subtract the mean signal of the
 # other draws) removes much of the score function's noise. It leaves the mean as it is, because
@@ -521,7 +551,7 @@ figures.gradient_histograms(gradients, exact_gradient)
 
 # %% tags=["exercise"]
 def durations(mean, k):
-    """Means [tasks] in days -> k exponential durations of each task, [k, tasks], differentiable."""
+    """Means [tasks] -> exponential durations [k, tasks], differentiable."""
     ### BEGIN SOLUTION
     uniform = torch.rand(k, len(mean), dtype=mean.dtype)
     return -mean * torch.log(uniform)
@@ -555,8 +585,12 @@ check.durations(durations)
 # A grey value is taken as the probability that the pixel is on. Each time an image is used, its bits are drawn anew.
 # Some programs, such as the practical's, compute `x > 0.5` instead. Compare:
 
-# %%
+# %% tags=["slide"]
 grey = digits.train[:12]
+title = (
+    "A threshold gives the same bits every time; "
+    "draws differ, and average to the grey"
+)
 image_rows(
     {
         "grey": grey,
@@ -565,7 +599,7 @@ image_rows(
         "drawn, first time": datasets.binarize(grey, seeded(1)),
         "drawn, second time": datasets.binarize(grey, seeded(2)),
     },
-    "A threshold gives the same bits every time; draws differ, and average to the grey",
+    title,
 )
 
 # %% [markdown]
@@ -593,9 +627,12 @@ image_rows(
 # whole computation that it came from; `.item()` makes a number of it. Write the step as it should be.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def training_step(vae, optimizer, images):
-    """Change the parameters once so that the bound of images [batch, 1, 8, 8] rises; return it, in nats."""
+    """Change the parameters once so that the bound rises; return it.
+
+    The images are [batch, 1, 8, 8], and the bound is in nats.
+    """
     ### BEGIN SOLUTION
     x = datasets.binarize(images)
     bound = elbo(vae.log_weights(x, 1)).mean()
@@ -637,25 +674,30 @@ def test_bound(vae):
 # And sixty times through the training images. The curve grows as you watch. On the way we keep samples: images from
 # the prior, $z \sim p(z)$, and reconstructions of test images, $z \sim q(z \mid x)$, always from the same noise.
 
-# %%
+# %% tags=["slide"]
 torch.manual_seed(0)
 vae = VAE(data_dim=64, hidden=(100, 100), latent_dim=8)
 untrained = copy.deepcopy(vae)
 optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
 prior_images, reconstructed = {}, {}
 
-with LiveCurve("epoch", "ELBO (nats per image)", "The bound rises") as curve:
+title = "The bound rises"
+with LiveCurve("epoch", "ELBO (nats per image)", title) as curve:
     for epoch in range(1, 61):
-        order = torch.randperm(len(digits.train))
-        bounds = [take_step(vae, optimizer, digits.train[i]) for i in order.split(100)]
-        curve.add(epoch, {"training": sum(bounds) / len(bounds), "test": test_bound(vae)})
+        bounds = []
+        for batch in torch.randperm(len(digits.train)).split(100):
+            bounds.append(take_step(vae, optimizer, digits.train[batch]))
+        mean = sum(bounds) / len(bounds)
+        curve.add(epoch, {"training": mean, "test": test_bound(vae)})
         if epoch in (1, 5, 20, 60):
             with torch.no_grad():
-                name, z = f"epoch {epoch}", vae.posterior(test[:9]).rsample(1, seeded(0))[0]
+                name = f"epoch {epoch}"
+                z = vae.posterior(test[:9]).rsample(1, seeded(0))[0]
                 reconstructed[name] = vae.mean_image(z)
-                prior_images[name] = vae.mean_image(vae.sample_prior(9, seeded(0)))
+                z = vae.sample_prior(9, seeded(0))
+                prior_images[name] = vae.mean_image(z)
 
-# %%
+# %% tags=["slide"]
 titles = (
     "Images from the prior become digits, more or less",
     "Reconstructions take the shape of their image",
@@ -707,7 +749,7 @@ figures.draw_broadcasting(n_samples=25, batch=100, dim=8)
 
 # %% tags=["exercise"]
 def expected_log_likelihood(x, logits):
-    """Bits x [batch, pixels] and logits [L, batch, pixels] -> [batch], nats."""
+    """Bits [batch, pixels], logits [L, batch, pixels] -> [batch], nats."""
     ### BEGIN SOLUTION
     log_p = (x * logits - softplus(logits)).sum(-1)  # [L, batch]
     return log_p.mean(0)
@@ -724,7 +766,8 @@ check.expected_log_likelihood(expected_log_likelihood)
 # %%
 with torch.no_grad():
     z = vae.posterior(test).rsample(25, seeded(0))
-    of_the_mean = Bernoulli(vae.mean_image(z).mean(0)).log_prob(test.flatten(1))
+    mean_image = vae.mean_image(z).mean(0)
+    of_the_mean = Bernoulli(mean_image).log_prob(test.flatten(1))
     difference = of_the_mean.sum(-1) - vae.log_conditional(test, z).mean(0)
 print(f"larger for {(difference > 0).sum()} of 300 images,", end=" ")
 print(f"by {difference.mean():.1f} nats on average")
@@ -746,7 +789,7 @@ print(f"by {difference.mean():.1f} nats on average")
 
 # %% tags=["exercise"]
 def gradient_variance(v_images, v_noise, batch_size, n_samples):
-    """The variance of a batch gradient, in the units of v_images and v_noise."""
+    """Of a batch's gradient, in the units of v_images and v_noise."""
     ### BEGIN SOLUTION
     return (v_images + v_noise / n_samples) / batch_size
     ### END SOLUTION
@@ -765,21 +808,26 @@ check.gradient_variance(gradient_variance)
 def gradient_of(vae, x, n_samples=1):
     vae.zero_grad()
     elbo(vae.log_weights(x, n_samples)).mean().backward()
-    return torch.cat([parameter.grad.flatten() for parameter in vae.parameters()])
+    return torch.cat([p.grad.flatten() for p in vae.parameters()])
 
 
 def parts_of_variance(vae):
     images = datasets.binarize(digits.train[:400], seeded(0))
-    g = torch.stack(
-        [torch.stack([gradient_of(vae, x), gradient_of(vae, x)]) for x in images.split(1)]
-    )
+    pairs = []
+    for x in images.split(1):
+        twice = [gradient_of(vae, x), gradient_of(vae, x)]
+        pairs.append(torch.stack(twice))
+    g = torch.stack(pairs)  # [400, 2, parameters]
     v_noise = ((g[:, 0] - g[:, 1]) ** 2).sum(-1).mean() / 2
     centred = g - g.mean(0)
     v_images = (centred[:, 0] * centred[:, 1]).sum(-1).mean()
     return v_images.item(), v_noise.item()
 
 
-parts = {"untrained": parts_of_variance(untrained), "trained": parts_of_variance(vae)}
+parts = {
+    "untrained": parts_of_variance(untrained),
+    "trained": parts_of_variance(vae),
+}
 
 
 # %% [markdown]
@@ -831,42 +879,52 @@ for batch_size in (10, 100):
             batch = torch.randint(len(digits.train), (batch_size,))
             take_step(learner, optimizer, digits.train[batch], n_samples)
         curves[batch_size, n_samples] = path
-figures.learning_curves(steps, curves, "Ten samples help; ten times the batch helps more")
+title = "Ten samples help; ten times the batch helps more"
+figures.learning_curves(steps, curves, title)
 
 # %% [markdown]
 # At batch 10, ten samples of each image help a lot, and at batch 100 still by some tenths of a nat. But they also
 # take ten times the work of one. With the same number of decoded images, batch 100 with $L = 1$ ends higher than
 # batch 10 with $L = 10$. How much depends on the model, the likelihood, and how far the training is.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3.7 What has it learned?
 #
 # ### A distribution over reconstructions
 #
 # One test image, 25 codes from $q(z \mid x)$, 25 reconstructions:
 
-# %%
+# %% tags=["slide"]
 with torch.no_grad():
     z = vae.posterior(test[:1]).rsample(25, seeded(0))[:, 0]  # [25, 8]
     by_encoder = vae.mean_image(z)  # [25, 64]
     by_prior = vae.mean_image(vae.sample_prior(25, seeded(0)))
-print(len(torch.unique(by_encoder, dim=0)), "of 25 reconstructions are different")
-for name, images in {"z from q(z|x)": by_encoder, "z from p(z)": by_prior}.items():
-    print(f"{name:13}: pixels vary with standard deviation {images.std(0).mean():.2f}")
+n_different = len(torch.unique(by_encoder, dim=0))
+print(n_different, "of 25 reconstructions are different")
+for name, images in {
+    "z from q(z|x)": by_encoder,
+    "z from p(z)": by_prior,
+}.items():
+    print(f"{name:13}: pixels vary with standard deviation", end=" ")
+    print(f"{images.std(0).mean():.2f}")
+title = (
+    "Reconstructions of one image differ, "
+    "but less than images from the prior"
+)
 image_rows(
     {
         "the image": test[:1],
         "z from q(z|x)": by_encoder[:12],
         "z from p(z)": by_prior[:12],
     },
-    "Reconstructions of one image differ, but less than images from the prior",
+    title,
 )
 
 # %% [markdown]
 # How much does the encoder say with each latent number? We compute $\mathrm{KL}(q \,\|\, \text{prior})$ of each
 # dimension, averaged over test images:
 
-# %%
+# %% tags=["slide"]
 with torch.no_grad():
     q = vae.posterior(test)
     kl = 0.5 * (q.mean**2 + q.std**2 - 1 - 2 * q.std.log()).mean(0)
@@ -874,7 +932,7 @@ figures.kl_by_dimension(
     kl, "The last dimensions stay near the prior: they say almost nothing"
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Dimensions near zero say almost nothing: there $q$ is nearly the prior, whatever the image. That is called
 # **posterior collapse**, here in a mild form. To stay at the prior costs nothing. To use a dimension costs KL at
 # once, and helps only when the decoder has learned to read it.
@@ -902,9 +960,11 @@ figures.gap_by_image(
 
 # %%
 improbable = evidence.per_image < evidence.per_image.median()
-print(f"mean gap of the less probable half: {gap[improbable].mean():.2f} nats,", end=" ")
+print("mean gap of the less probable half:", end=" ")
+print(f"{gap[improbable].mean():.2f} nats", end=", ")
 print(f"of the other half: {gap[~improbable].mean():.2f}")
-print(f"k-hat too high for {evidence.share_of_high_pareto_k:.0%} of the images")
+high = evidence.share_of_high_pareto_k
+print(f"k-hat too high for {high:.0%} of the images")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ The latent plane (9 minutes)
@@ -925,10 +985,11 @@ for _ in range(60):
 with torch.no_grad():
     codes = flat.posterior(test).rsample(1, seeded(1))[0]  # [300, 2]
     line = torch.linspace(-2.5, 2.5, 11)
-    grid = torch.stack(torch.meshgrid(line, line.flip(0), indexing="xy"), -1)  # [11, 11, 2]
-    tiles = flat.mean_image(grid)
+    grid = torch.meshgrid(line, line.flip(0), indexing="xy")
+    tiles = flat.mean_image(torch.stack(grid, -1))  # of z [11, 11, 2]
 title = "Some classes have regions of their own; others overlap"
-figures.latent_plane(codes, digits.test_labels, tiles, reach=2.9, title=title)
+labels = digits.test_labels
+figures.latent_plane(codes, labels, tiles, reach=2.9, title=title)
 
 # %% [markdown]
 # The model does not know the classes. Some have regions of their own, because similar images need similar codes.
@@ -940,12 +1001,12 @@ figures.latent_plane(codes, digits.test_labels, tiles, reach=2.9, title=title)
 
 # %%
 line = torch.linspace(-3, 3, 61)
-plane = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(
-    -1, 1, 2
-)  # [3721, 1, 2]
+grid = torch.meshgrid(line, line, indexing="xy")
+plane = torch.stack(grid, -1).reshape(-1, 1, 2)  # [3721, 1, 2]
 with torch.no_grad():
     q = flat.posterior(datasets.binarize(digits.train, seeded(0)))
-    log_aggregate = torch.logsumexp(q.log_prob(plane), 1) - math.log(len(digits.train))
+    log_sum = torch.logsumexp(q.log_prob(plane), 1)
+    log_aggregate = log_sum - math.log(len(digits.train))
     log_prior = flat.log_prior(plane)[:, 0]
 figures.covering(
     line,
@@ -975,7 +1036,7 @@ figures.covering(
 # smaller one. With only two latent numbers the prior is a good proposal, and this encoder is a bad one on purpose.
 # Section 3.1 shows how soon that changes with more dimensions.)
 
-# %%
+# %% tags=["slide"]
 with torch.no_grad():
     codes = model.sample_prior(100_000, seeded(1))[:, None]
     by_prior = model.log_conditional(x[:1], codes)[:, 0]
@@ -983,31 +1044,40 @@ with torch.no_grad():
     log_w = shifted.log_weights(x, 1_000, seeded(2))  # [1000, 100]
     exact_bound = shifted.exact_elbo(x).mean().item()
 
-p_first = exact[0].exp().item()
+p_x = exact[0].exp().item()
 rows = {
-    "p(x), by the prior": (Estimate.from_log_weights(by_prior), p_first),
-    "p(x), by the encoder": (Estimate.from_log_weights(by_encoder), p_first),
+    "p(x), by the prior": (Estimate.from_log_weights(by_prior), p_x),
+    "p(x), by the encoder": (Estimate.from_log_weights(by_encoder), p_x),
     "ELBO, mean of 100": (Estimate.from_values(log_w.mean(1)), exact_bound),
 }
 for name in ("score function", "pathwise"):
-    rows[f"gradient, {name}"] = Estimate.from_values(gradients[name]), exact_gradient
+    estimate = Estimate.from_values(gradients[name])
+    rows[f"gradient, {name}"] = (estimate, exact_gradient)
 for name, (estimate, truth) in rows.items():
-    print(f"{name:24} {estimate.rounded:>19}   exact {truth:<8.4g}", end=" ")
-    print(estimate.against(truth).verdict)
+    print(f"{name:24} {estimate.rounded:>19}", end="   ")
+    print(f"exact {truth:<8.4g} {estimate.against(truth).verdict}")
 gap = exact.mean().item() - exact_bound
-print(f"{'gap of the ELBO':24} {gap:>19.4f}   half a nat for each dimension")
+print(f"{'gap of the ELBO':24} {gap:>19.4f}", end="   ")
+print("half a nat for each dimension")
 
 # %% tags=["headline"]
 log_likelihood(shifted, x, n_samples=2_000).mean.against(exact.mean())
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - $p(x)$ is an average over codes. In many dimensions draws from the prior cannot estimate it. The encoder is a
 #   proposal in the sense of notebook 2.
 # - The mean log-weight estimates the ELBO. The log of the mean weight estimates $\log p(x)$. Between the two lies
 #   $\mathrm{KL}(q \,\|\, \text{posterior})$.
 # - With $z = \mu + \sigma\varepsilon$ a gradient flows through the draw. Here its variance is about a fortieth of the
 #   score function's, and less than a third of the one with a baseline.
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> Is the ELBO the right measure of success?</summary>

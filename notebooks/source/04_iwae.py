@@ -55,11 +55,18 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate, pareto_k
 from course_lib.exercises import notebook_04 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_04 as figures
 from course_lib.figures.images import image_rows
 from course_lib.figures.live import LiveCurve
 from course_lib.training import load_checkpoint
-from course_lib.vae import VAE, LinearGaussianVAE, elbo, iwae_bound, log_likelihood
+from course_lib.vae import (
+    VAE,
+    LinearGaussianVAE,
+    elbo,
+    iwae_bound,
+    log_likelihood,
+)
 from course_lib.vae.bounds import (
     doubly_reparameterized,
     elbo_closed_form,
@@ -69,9 +76,10 @@ from course_lib.vae.bounds import (
 )
 from torch.distributions import Laplace, Normal
 
-torch.set_num_threads(1)  # matrices this small are done before a second thread has woken up
+# Matrices this small are done before a second thread has woken up.
+torch.set_num_threads(1)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4.1 The log of the mean
 #
 # A code $z$ drawn from $q(z \mid x)$ has the weight $w = p(x, z) / q(z \mid x)$, and the mean of $w$ is $p(x)$. We
@@ -100,7 +108,8 @@ model = linear_model(shift=0.3, width=1.5)
 x = model.simulate(100, seed=1)
 exact = model.exact_log_likelihood(x).detach()
 exact_elbo = model.exact_elbo(x).detach()
-print(f"100 x: mean exact ELBO {exact_elbo.mean():.3f}, log p(x) {exact.mean():.3f} nats")
+print(f"100 x: mean exact ELBO {exact_elbo.mean():.3f}", end=", ")
+print(f"log p(x) {exact.mean():.3f} nats")
 
 # %% [markdown]
 # `log_weights` returns $\log p(x, z) - \log q(z \mid x)$, one row for each draw of $z$. We cut 10,000 draws into
@@ -112,11 +121,13 @@ log_w = model.log_weights(x, 10_000, draws).detach()  # [10,000, 100]
 bounds = []
 for k in [1, 2, 5, 10, 20, 50]:
     groups = log_w.reshape(-1, k, 100)
-    L_k = groups.exp().mean(1).log().mean(1)  # over k, then over images: one number a group
+    # A mean over k, then one over images: one number a group.
+    L_k = groups.exp().mean(1).log().mean(1)
+    # With its standard error, for the bars of the figure below.
     bounds.append((float(L_k.mean()), float(L_k.std() / len(L_k) ** 0.5)))
     print(f"k = {k:2}: L_k = {bounds[-1][0]:.2f}")
 
-# %%
+# %% tags=["slide"]
 figures.bounds_against_k(
     [1, 2, 5, 10, 20, 50],
     bounds,
@@ -125,17 +136,18 @@ figures.bounds_against_k(
     "The bound starts at the ELBO and climbs towards log p(x)",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Why subtract the largest?
 #
 # The cell above took `exp`, `mean` and `log` of weights near $e^{-8}$. Those of an image of 784 pixels are near
-# $e^{-100}$. Code for the IWAE therefore subtracts the largest log-weight first. See what happens without it:
+# $e^{-100}$. Code for the IWAE therefore **subtracts the largest log-weight first**. See what happens without it:
 
-# %%
+# %% tags=["slide"]
 small = torch.tensor([-104.0, -105.0, -110.0])  # float32
 print("exp, mean, log:        ", small.exp().mean().log().item())
 largest = small.max()
-print(f"largest taken out first: {(small - largest).exp().mean().log() + largest:.3f}")
+stable = (small - largest).exp().mean().log() + largest
+print(f"largest taken out first: {stable:.3f}")
 
 # %% [markdown]
 # In float32 $e^{-104}$ is zero, so the mean is zero and its log $-\infty$. With the largest taken out, one weight is
@@ -148,7 +160,7 @@ print(f"largest taken out first: {(small - largest).exp().mean().log() + largest
 # Write $L_k$ for log-weights of any size. (`torch.logsumexp` takes care of the largest.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def importance_weighted(log_w):
     """[k, batch] log-weights -> [batch] bounds, in nats."""
     ### BEGIN SOLUTION
@@ -172,7 +184,7 @@ check.iwae_bound(importance_weighted)
 #
 # Suppose it prints -78.2 for a small network on MNIST, as good as the best models known. What should it have printed?
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 should_be = None  # nats per image
 ### BEGIN SOLUTION
 should_be = -78.2 - math.log(5000)
@@ -190,7 +202,13 @@ check.too_good(should_be)
 # $L_k \le L_{k+1}$ holds for *every* $q$, good or bad. To see why, draw six weights. Their mean is also the average,
 # over all pairs, of the mean of a pair, because each weight occurs in equally many pairs. So
 #
-# $$ \log(\text{mean of six}) = \log\big(\text{average over pairs of } (\text{mean of the pair})\big) \;\ge\; \text{average over pairs of } \log(\text{mean of the pair}) , $$
+# $$
+# \begin{aligned}
+# & \log(\text{mean of six}) \\
+# & \quad = \log\big(\text{average over pairs of } (\text{mean of the pair})\big) \\
+# & \quad \ge \text{average over pairs of } \log(\text{mean of the pair}) ,
+# \end{aligned}
+# $$
 #
 # by Jensen once more. Now take expectations. The left side becomes $L_6$. A pair is two independent draws, so the
 # right side becomes $L_2$. The same works for triples, and for any $m < k$. The weights may be any positive numbers.
@@ -199,11 +217,12 @@ check.too_good(should_be)
 # %%
 six = log_w[:6, 0]
 for m in range(1, 7):
-    subsets = [iwae_bound(six[list(s)]) for s in itertools.combinations(range(6), m)]
-    average = torch.stack(subsets).mean()
-    print(f"{len(subsets):2} subsets of {m}: average log of the mean {average:.3f}")
+    subsets = [six[list(s)] for s in itertools.combinations(range(6), m)]
+    average = torch.stack([iwae_bound(s) for s in subsets]).mean()
+    print(f"{len(subsets):2} subsets of {m}:", end=" ")
+    print(f"average log of the mean {average:.3f}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4.3 How fast?
 #
 # Let $u = \frac{1}{k}\sum_i w_i / p(x)$, the average weight as a fraction of the truth. Its mean is 1, and
@@ -218,8 +237,8 @@ for m in range(1, 7):
 # $$ \log p(x) - L_k \;\approx\; \tfrac12 \operatorname{Var}(u) = \frac{1}{2k}\,\frac{\operatorname{Var}(w)}{p(x)^2} . $$
 #
 # The gap falls like $1/k$, times half the **relative variance** of the weights, with which notebook 2 judged its
-# proposals. For Gaussians it is known exactly (the fold below). It is **infinite when $q$ has at most 0.71 times the
-# posterior's width**. Such a $q$ is too narrow, like some proposals of notebook 2.
+# proposals. For Gaussians this variance is known exactly (the fold below). The variance is **infinite when $q$ has at
+# most 0.71 times the posterior's width**. Such a $q$ is too narrow, like some proposals of notebook 2.
 #
 # <details><summary><b>The formula</b></summary>
 #
@@ -227,7 +246,12 @@ for m in range(1, 7):
 # notebook 2. Take one dimension, the posterior $N(m, s^2)$, $q = N(\mu, t^2)$, and first equal means, $m = \mu = 0$.
 # Then $p^2/q$ is
 #
-# $$ \frac{1}{2\pi s^2} e^{-z^2/s^2} \cdot \sqrt{2\pi}\, t\, e^{z^2/(2t^2)} = \frac{t}{\sqrt{2\pi}\, s^2}\, e^{-z^2/(2v)}, \qquad \frac1v = \frac{2}{s^2} - \frac{1}{t^2} = \frac{2t^2 - s^2}{s^2 t^2} . $$
+# $$
+# \begin{aligned}
+# \frac{1}{2\pi s^2} e^{-z^2/s^2} \cdot \sqrt{2\pi}\, t\, e^{z^2/(2t^2)} &= \frac{t}{\sqrt{2\pi}\, s^2}\, e^{-z^2/(2v)}, \\
+# \frac1v &= \frac{2}{s^2} - \frac{1}{t^2} = \frac{2t^2 - s^2}{s^2 t^2} .
+# \end{aligned}
+# $$
 #
 # For $v > 0$ the bell $e^{-z^2/(2v)}$ has the area $\sqrt{2\pi v}$. Otherwise the area is infinite. With unequal
 # means,
@@ -244,26 +268,25 @@ def relative_variance(model, x):
     q, posterior = model.posterior(x), model.exact_posterior(x)
     c = 2 * q.std**2 - posterior.variance
     shift = (posterior.mean - q.mean) ** 2
-    per_dim = q.std**2 / (posterior.variance * c).sqrt() * torch.exp(shift / c)
-    return per_dim.prod(1).detach() - 1
+    factor = q.std**2 / (posterior.variance * c).sqrt()
+    return (factor * torch.exp(shift / c)).prod(1).detach() - 1
 
 
 predicted = relative_variance(model, x).mean()
-print(
-    f"relative variance {predicted:.3f}; a gap of 0.01 nats takes k = {predicted / 0.02:.0f}"
-)
+print(f"relative variance {predicted:.3f}", end="; ")
+print(f"a gap of 0.01 nats takes k = {predicted / 0.02:.0f}")
 
 # %% [markdown]
 # Now measure the gap, for this wide $q$ and for one of half the posterior's width. (For the wide one the code
 # averages $u - 1 - \log u$. It has the same mean as $-\log u$ and less noise, because $u - 1$ cancels most of it.)
 
 
-# %%
+# %% tags=["slide"]
 def gap(model, k, finite_variance=True):
     """log p(x) - L_k, mean over 20 images, and its standard error."""
     with torch.no_grad():
-        log_w = model.log_weights(x[:20], 30_000 // k * k, draws).reshape(k, -1, 20)
-    log_u = iwae_bound(log_w) - exact[:20]
+        log_w = model.log_weights(x[:20], 30_000 // k * k, draws)
+    log_u = iwae_bound(log_w.reshape(k, -1, 20)) - exact[:20]
     gaps = (log_u.exp() - 1 - log_u if finite_variance else -log_u).mean(1)
     return float(gaps.mean()), float(gaps.std() / len(gaps) ** 0.5)
 
@@ -274,15 +297,15 @@ gaps = {
     "wide q": [gap(model, k) for k in ks],
     "narrow q": [gap(narrow, k, finite_variance=False) for k in ks],
 }
-figures.gap_against_k(
-    ks,
-    gaps,
-    {"wide q": float(relative_variance(model, x[:20]).mean())},
-    "With a finite variance the gap falls like 1/k; with an infinite one, slower",
+variances = {"wide q": float(relative_variance(model, x[:20]).mean())}
+title = (
+    "With a finite variance the gap falls like 1/k; "
+    "with an infinite one, slower"
 )
+figures.gap_against_k(ks, gaps, variances, title)
 
 # %% [markdown]
-# The dashed line is the formula, close from $k = 10$ on. Both gaps go to zero in the end (a ☆ part says why).
+# The dashed line is the formula for large $k$: at $k = 1$ half of the gap, from $k = 10$ on close to it. Both gaps go to zero in the end (a ☆ part says why).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ Cancel the 1/k (9 minutes)
@@ -298,7 +321,7 @@ figures.gap_against_k(
 
 # %% tags=["exercise"]
 def debiased(bound_k, bound_2k):
-    """L_k and L_2k in nats, [batch] each -> estimates of log p(x) without the 1/k term."""
+    """L_k and L_2k [batch], nats -> log p(x) without the 1/k term."""
     ### BEGIN SOLUTION
     return 2 * bound_2k - bound_k
     ### END SOLUTION
@@ -317,8 +340,9 @@ for k in [2, 5, 10]:
     L_2k = iwae_bound(groups)  # [number of groups, 100]
     L_k = (iwae_bound(groups[:k]) + iwae_bound(groups[k:])) / 2
     print(f"k = {k:2}", end="   ")
-    for estimate in [L_k, L_2k, 2 * L_2k - L_k]:
-        print(f"{Estimate.from_values((exact - estimate).mean(1)).rounded:>17}", end=" ")
+    for bound in [L_k, L_2k, 2 * L_2k - L_k]:
+        short = Estimate.from_values((exact - bound).mean(1))
+        print(f"{short.rounded:>17}", end=" ")
     print()
 
 # %% [markdown]
@@ -363,13 +387,15 @@ with torch.no_grad():
 for name, q in {"wide": model, "narrow": narrow}.items():
     for k in [1, 10]:
         with torch.no_grad():
-            estimates = iwae_bound(
-                q.log_weights(x, 1_000 * k, draws).reshape(k, 1_000, 100)
-            )
+            groups = q.log_weights(x, 1_000 * k, draws)
+            estimates = iwae_bound(groups.reshape(k, 1_000, 100))
         L_k = estimates.mean(0)
-        deviation, limit = (estimates - L_k).abs().mean(0), 2 + 2 * (exact - L_k)
-        print(f"{name:6} k = {k:2}: deviation {deviation.mean():.1f}", end=", ")
-        print(f"limit {limit.mean():.1f}; holds for {(deviation <= limit).sum()} of 100 x")
+        deviation = (estimates - L_k).abs().mean(0)
+        limit = 2 + 2 * (exact - L_k)
+        print(f"{name:6} k = {k:2}:", end=" ")
+        print(f"deviation {deviation.mean():.1f}", end=", ")
+        print(f"limit {limit.mean():.1f}", end="; ")
+        print(f"holds for {(deviation <= limit).sum()} of 100 x")
 
 # %% [markdown]
 # <details><summary><b>Why 2 + 2δ?</b></summary>
@@ -380,7 +406,7 @@ for name, q in {"wide": model, "narrow": narrow}.items():
 # balanced by what is below, which makes twice that.
 # </details>
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4.4 The gradient is a weighted sum
 #
 # To train with $L_k$, draw $z_i = \mu + \sigma \varepsilon_i$ as in notebook 3 and differentiate. As
@@ -391,15 +417,16 @@ for name, q in {"wide": model, "narrow": narrow}.items():
 # Each sample contributes its own ELBO gradient $\nabla \log w_i$, times its **self-normalized weight** $\tilde w_i$:
 # a weight divided by the sum of all. With $k = 1$ that is 1, and this is the gradient that trains a VAE.
 #
-# One can compute $\tilde w$, hold it fixed, and differentiate the weighted sum. (The anonymous post asserts that one
-# must.) Or one hands $-L_k$ itself to automatic differentiation ("autograd"). Compare:
+# One can compute $\tilde w$, hold it fixed, and differentiate the weighted sum. (The anonymous post asserts that the
+# weights must be held fixed.) Or one hands $-L_k$ itself to automatic differentiation ("autograd"). Compare:
 
 
-# %%
+# %% tags=["slide"]
 def gradient(bound, k):
-    """The gradient of a bound's mean over images, all parameters in one vector."""
+    """Of a bound's mean over images, all parameters in one vector."""
     value = bound(model, x, k, torch.Generator().manual_seed(0)).mean()
-    return torch.cat([g.flatten() for g in torch.autograd.grad(value, model.parameters())])
+    gradients = torch.autograd.grad(value, model.parameters())
+    return torch.cat([g.flatten() for g in gradients])
 
 
 def digits_in_common(first, second):
@@ -408,25 +435,23 @@ def digits_in_common(first, second):
     return 12 if difference < 1e-12 else int(-math.log10(difference))
 
 
-by_hand, by_autograd = gradient(iwae_weighted, 50), gradient(iwae_autograd, 50)
-one_sample, vae = gradient(iwae_weighted, 1), gradient(pathwise, 1)
-print(
-    f"k = 50, weighted sum and autograd: equal to {digits_in_common(by_hand, by_autograd)} digits"
-)
-print(
-    f"k = 1, and the VAE of notebook 3:  equal to {digits_in_common(one_sample, vae)} digits"
-)
+by_hand = gradient(iwae_weighted, 50)
+same = digits_in_common(by_hand, gradient(iwae_autograd, 50))
+print(f"k = 50, weighted sum and autograd: equal to {same} digits")
+one_sample = gradient(iwae_weighted, 1)
+same = digits_in_common(one_sample, gradient(pathwise, 1))
+print(f"k = 1, and the VAE of notebook 3:  equal to {same} digits")
 
-# %% [markdown]
-# Both are right: autograd differentiates the logarithm just as we did. Only in the *weighted sum* must the weights be
-# held fixed. It is not the bound, but another function with the same gradient.
+# %% [markdown] tags=["slide"]
+# Both are right: autograd differentiates the logarithm just as we did. **Only in the weighted sum must the weights be
+# held fixed.** It is not the bound, but another function with the same gradient.
 #
 # ### Exercise 4: mend this loss
 #
 # Losses like this are in circulation:
 #
 # ```python
-# def iwae_loss(log_p, log_q):                # log p(x, z) and log q(z|x), both [k, batch]
+# def iwae_loss(log_p, log_q):       # log p(x, z), log q(z|x), [k, batch]
 #     loss = log_q - log_p
 #     weight = torch.softmax(loss, 0)         # exp(loss) / sum of exp(loss)
 #     return (weight * loss).sum(0).mean()
@@ -436,7 +461,7 @@ print(
 # be held fixed? Write the right loss, as a weighted sum. (`.detach()` holds a tensor fixed.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def iwae_loss(log_p, log_q):
     """[k, batch], [k, batch] -> one number to minimize."""
     ### BEGIN SOLUTION
@@ -468,7 +493,8 @@ def bound_and_gradient(noise, log_prior, log_density):
     q = model.posterior(x)
     z = q.mean + q.std * noise
     log_q = (log_density(noise) - q.std.log()).sum(-1)
-    value = iwae_bound(model.log_conditional(x, z) + log_prior(z).sum(-1) - log_q).mean()
+    log_joint = model.log_conditional(x, z) + log_prior(z).sum(-1)
+    value = iwae_bound(log_joint - log_q).mean()
     return value.detach(), torch.autograd.grad(value, model.log_std)[0]
 
 
@@ -479,7 +505,8 @@ for name, noise in {"Gaussian": normal, "Laplace": laplace}.items():
     e = noise.sample((50, 100, 2))
     value, whole = bound_and_gradient(e, normal.log_prob, noise.log_prob)
     cut, short_one = bound_and_gradient(e, short["Gaussian"], short[name])
-    print(f"{name:8} q without constants: value off by {(cut - value).abs():.3f}", end="; ")
+    print(f"{name:8} q without constants:", end=" ")
+    print(f"value off by {(cut - value).abs():.3f}", end="; ")
     print(f"gradient equal to {digits_in_common(short_one, whole)} digits")
 
 # %% [markdown]
@@ -498,7 +525,8 @@ for name, noise in {"Gaussian": normal, "Laplace": laplace}.items():
 def hybrid(log_conditional, kl):
     """[k, batch], [batch] -> [batch]."""
     ### BEGIN SOLUTION
-    return torch.logsumexp(log_conditional, 0) - math.log(len(log_conditional)) - kl
+    k = len(log_conditional)
+    return torch.logsumexp(log_conditional, 0) - math.log(k) - kl
     ### END SOLUTION
 
 
@@ -512,18 +540,22 @@ check.hybrid(hybrid)
 
 # %%
 with torch.no_grad():
-    sampled = Estimate.from_values(elbo(model.log_weights(x, 1_000, draws)) - exact_elbo)
-    closed = Estimate.from_values(elbo_closed_form(model, x, 1_000, draws) - exact_elbo)
-print("all sampled:                   ", sampled.against(0.0).verdict)
-print("KL(q(z|x) || p(z)) closed form:", closed.against(0.0).verdict)
+    sampled = elbo(model.log_weights(x, 1_000, draws))
+    closed = elbo_closed_form(model, x, 1_000, draws)
+for name, bound in {
+    "all sampled:": sampled,
+    "KL(q(z|x) || p(z)) closed form:": closed,
+}.items():
+    difference = Estimate.from_values(bound - exact_elbo)
+    print(f"{name:31}", difference.against(0.0).verdict)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4.5 What a large k does to the encoder
 #
 # A tighter bound is good for the decoder. For the encoder there is a catch. As $k \to \infty$ the bound becomes
 # $\log p(x)$, *whatever $q$ is*, and nothing is left for the encoder to improve. Its gradient goes to zero like
 # $1/k$, as the gap does. The noise of that gradient comes from an average over $k$ draws, and falls only like
-# $1/\sqrt{k}$.
+# $1/\sqrt{k}$. So signal over noise falls like $1/\sqrt{k}$, too. The decoder's signal stays, and its ratio rises.
 #
 # Given many runs of the same gradient, the **signal-to-noise ratio** of a parameter is the absolute value of its
 # mean, divided by its standard deviation. We take 4,000 runs for one $x$, and average the ratio over parameters. You
@@ -537,11 +569,15 @@ print("KL(q(z|x) || p(z)) closed form:", closed.against(0.0).verdict)
 # </details>
 
 
-# %%
+# %% tags=["slide"]
 def gradient_runs(bound, layer, k, runs=4_000):
-    """Gradients of ``layer.bias`` in separate runs, ``[runs, parameters]``."""
+    """Gradients of ``layer.bias`` in separate runs, [runs, parameters]."""
     outputs = []
-    hook = layer.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+
+    def keep(layer, inputs, output):
+        outputs.append(output)
+
+    hook = layer.register_forward_hook(keep)
     value = bound(model, x[:1].expand(runs, -1), k, draws)
     hook.remove()
     (arrived,) = torch.autograd.grad(value.sum(), outputs[0])
@@ -564,10 +600,10 @@ ratios = {
 title = "As k grows, the decoder's ratio rises and the encoder's falls"
 figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Rainforth et al. derived this ([*Tighter variational bounds are not necessarily better*,
-# 2018](https://arxiv.org/abs/1802.04537)): with $M$ images in a batch the decoder's ratio goes like $\sqrt{Mk}$, the
-# encoder's like $\sqrt{M/k}$. (In the grey band a ratio is too small to be seen in 4,000 runs, and the triangle marks an
+# 2018](https://arxiv.org/abs/1802.04537)): with $M$ images in a batch **the decoder's ratio goes like $\sqrt{Mk}$, the
+# encoder's like $\sqrt{M/k}$**. (In the grey band a ratio is too small to be seen in 4,000 runs, and the triangle marks an
 # error bar that reaches zero.)
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -623,13 +659,20 @@ ratios["encoder, doubly reparameterized"] = ratios_for(
 title = "Doubly reparameterized, the encoder's gradient keeps its signal"
 figures.signal_against_k(ks, ratios, runs=4_000, title=title)
 
+
 # %%
+def first_parameter(bound, k):
+    return gradient_runs(bound, model.encoder, k, runs=20_000)[:, 0]
+
+
 for k in [1, 16]:
-    plain = gradient_runs(iwae_autograd, model.encoder, k, runs=20_000)[:, 0]
-    doubly = gradient_runs(doubly_reparameterized, model.encoder, k, runs=20_000)[:, 0]
-    z = (plain.mean() - doubly.mean()) / ((plain.var() + doubly.var()) / 20_000).sqrt()
-    print(f"k = {k:2}: means differ by {z.abs():.1f} standard errors", end="; ")
-    print(f"the plain one has {plain.var() / doubly.var():.0f} times the variance")
+    plain = first_parameter(iwae_autograd, k)
+    doubly = first_parameter(doubly_reparameterized, k)
+    error = ((plain.var() + doubly.var()) / 20_000).sqrt()
+    z = ((plain.mean() - doubly.mean()) / error).abs()
+    print(f"k = {k:2}: means differ by {z:.1f} standard errors", end="; ")
+    ratio = plain.var() / doubly.var()
+    print(f"the plain one has {ratio:.0f} times the variance")
 
 # %% [markdown]
 # With $k = 1$ it is sticking the landing, and the factor is the one above: $1.5^2 / (1/1.5 - 1.5)^2 \approx 3$.
@@ -639,7 +682,7 @@ for k in [1, 16]:
 #
 # Digits of 8 x 8 pixels, binarized anew for each batch, and notebook 3's loop with another bound. All three models
 # get the same first weights and the same number of updates. We watch $\log p(x)$ of validation images from 500 draws,
-# the same yardstick for all: $L_{500}$, and none of the three is trained with $k = 500$. (The learning rate falls to
+# $L_{500}$: the same yardstick for all, and for none of them the bound it is trained with. (The learning rate falls to
 # zero, so that no model is judged by where its last steps happened to lead.)
 
 # %%
@@ -667,12 +710,13 @@ def train(k, curve, seed=0, n_steps=800):
     return model
 
 
-# %%
+# %% tags=["slide"]
 title = "After the same number of updates, larger k ends higher"
-with LiveCurve("updates", "log p(x) of validation images (nats)", title) as curve:
+ylabel = "log p(x) of validation images (nats)"
+with LiveCurve("updates", ylabel, title) as curve:
     trained = {k: train(k, curve) for k in [1, 5, 50]}
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Now the test images. The standard error over images is large, because some images are much harder than others. But
 # those are hard for all three models. So compare the models **in pairs**, image by image.
 #
@@ -682,7 +726,7 @@ with LiveCurve("updates", "log p(x) of validation images (nats)", title) as curv
 # standard error of that.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def paired(a, b):
     """[images], [images] -> mean of b - a, and its standard error."""
     ### BEGIN SOLUTION
@@ -694,27 +738,27 @@ def paired(a, b):
 # %%
 check.paired(paired)
 
-# %%
-evidence = {k: log_likelihood(trained[k], test, n_samples=500) for k in trained}
+# %% tags=["slide"]
+evidence = {k: log_likelihood(m, test, 500) for k, m in trained.items()}
 figures.evidence_by_k(evidence, "Larger k: log p(x) rises, the ELBO falls")
 
-# %%
+# %% tags=["slide"]
 for k in [5, 50]:
-    better = Estimate.from_values(evidence[k].per_image - evidence[1].per_image)
-    print(
-        f"k = {k:2} against k = 1: log p(x) higher by {better.value:.1f} nats, "
-        f"standard error {better.std_error:.2f}"
-    )
+    gains = evidence[k].per_image - evidence[1].per_image
+    better = Estimate.from_values(gains)
+    print(f"k = {k:2} against k = 1:", end=" ")
+    print(f"log p(x) higher by {better.value:.1f} nats", end=", ")
+    print(f"standard error {better.std_error:.2f}")
 worse = Estimate.from_values(evidence[1].elbo - evidence[50].elbo)
 print(f"k = 50 against k = 1: the ELBO lower by {worse.value:.0f} nats")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The standard error is about other images. Another *training*, with other first weights and batches, would differ as
 # well. So we called `train` with the seeds 0 to 4. The mean $\log p(x)$ of test images was -23.74, -23.41 and -23.14
 # for $k = 1, 5, 50$. Its standard deviation over seeds was at most 0.05, and the order was the same every time.
 #
 # A better model, and a *worse* ELBO? In the ELBO every bad draw counts in full, so $q$ has to avoid bad draws, and
-# the model has to have posteriors which such a $q$ can match. In $L_k$ one good draw makes up for others, so $q$ may
+# the model has to have posteriors which such a $q$ can match. **In $L_k$ one good draw makes up for others**, so $q$ may
 # be wider and the model is freer.
 #
 # <details><summary><b>Another way to see it</b></summary>
@@ -723,20 +767,27 @@ print(f"k = 50 against k = 1: the ELBO lower by {worse.value:.0f} nats")
 # make $k$ draws, and pick one of them with probability $\tilde w_i$. $L_k$ is at most the ELBO of that $q$.
 # </details>
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4.7 MNIST, and two stochastic layers
 #
 # The networks of Burda et al. for MNIST, 784-200-200-50 units, take longer to train than a notebook should. They come
 # as **checkpoints**: files with the parameters of a trained network, each with a *card* that says how it was trained
 # and how well it does. One has **two layers** of latent variables.
 
-# %%
+# %% tags=["slide"]
 figures.draw_two_layers()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Its log-weight is
-# $\log p(z_2) + \log p(z_1 \mid z_2) + \log p(x \mid z_1) - \log q(z_1 \mid x) - \log q(z_2 \mid z_1)$. Nothing else
-# changes: `log_weights(x, k)` returns $[k, \text{batch}]$ numbers.
+#
+# $$
+# \begin{aligned}
+# \log w = {} & \log p(z_2) + \log p(z_1 \mid z_2) + \log p(x \mid z_1) \\
+# & - \log q(z_1 \mid x) - \log q(z_2 \mid z_1) .
+# \end{aligned}
+# $$
+#
+# Nothing else changes: `log_weights(x, k)` returns $[k, \text{batch}]$ numbers.
 
 # %%
 published = {  # log p(x) of MNIST's test images, Burda et al. 2016
@@ -755,33 +806,36 @@ for name in published:
 # fitted to each image (notebook 5 shows how), ± the standard error over images. Last, for how many images k-hat is
 # too high.
 
-# %%
+# %% tags=["slide"]
 print(" " * 29, "encoder's  paper's                   k-hat too high")
-print(f"{'checkpoint':22}           L_5000   L_5000          fitted  encoder  fitted")
+print(f"{'checkpoint':22}           L_5000   L_5000", end="          ")
+print("fitted  encoder  fitted")
 for name, card in cards.items():
     metrics = card.metrics["test"]
-    encoder, fitted = (metrics.by(p).log_likelihood for p in ("encoder", "adapted"))
+    encoder = metrics.by("encoder").log_likelihood
+    fitted = metrics.by("adapted").log_likelihood
     print(f"{name:22} {encoder.value:>16.2f}", end=" ")
-    print(
-        f"{published[name]:>8.2f} {fitted.value:>8.2f} ± {fitted.std_error_over_images:.2f}",
-        end=" ",
-    )
-    print(f"{encoder.share_of_high_pareto_k:>8.0%} {fitted.share_of_high_pareto_k:>7.0%}")
+    print(f"{published[name]:>8.2f} {fitted.value:>8.2f}", end=" ")
+    print(f"± {fitted.std_error_over_images:.2f}", end=" ")
+    print(f"{encoder.share_of_high_pareto_k:>8.0%}", end=" ")
+    print(f"{fitted.share_of_high_pareto_k:>7.0%}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
+# - Ours are worse, probably because the paper trained for 3,280 epochs and we for 48.
 # - $L_{5000}$ of an encoder is a lower bound. Its k-hats say that $q$ is too narrow somewhere for nearly every image,
 #   and then the gap falls slowly. The fitted Gaussians come closer to $\log p(x)$, by half a nat and more. So the
 #   paper's models may be half a nat better than it says, too.
-# - Ours are worse, probably because the paper trained for 3,280 epochs and we for 48.
 # - The first three had the same number of updates. Only then can one compare over $k$, and in pairs, as in section
 #   4.6.
 #
 # What do they draw? Images from each prior:
 
-# %%
+# %% tags=["slide"]
 draws = torch.Generator().manual_seed(0)
+rows = {}
 with torch.no_grad():
-    rows = {name: m.mean_image(m.sample_prior(14, draws)) for name, m in models.items()}
+    for name, m in models.items():
+        rows[name] = m.mean_image(m.sample_prior(14, draws))
 image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -797,17 +851,21 @@ image_rows(rows, "Drawn from the prior of each model: pixel probabilities")
 
 # %%
 def spread_of_means(model, x):
-    """The variance over images of each latent dimension's posterior mean, [latent_dim]."""
+    """The variance over images of the posterior mean, [latent_dim]."""
     with torch.no_grad():
         return model.posterior(x).mean.var(0)
 
 
-activity = {f"k = {k}": spread_of_means(model, test) for k, model in trained.items()}
+activity = {
+    f"k = {k}": spread_of_means(m, test) for k, m in trained.items()
+}
 larger = {}
-for k, name in {1: "mnist-vae", 5: "mnist-iwae-k5", 50: "mnist-iwae-k50"}.items():
+for k, name in [(1, "vae"), (5, "iwae-k5"), (50, "iwae-k50")]:
+    m = models[f"mnist-{name}"]
     with torch.no_grad():
-        drawn = models[name].mean_image(models[name].sample_prior(1_000, draws))
-    larger[f"k = {k}"] = spread_of_means(models[name], datasets.binarize(drawn, draws))
+        drawn = m.mean_image(m.sample_prior(1_000, draws))
+    images = datasets.binarize(drawn, draws)
+    larger[f"k = {k}"] = spread_of_means(m, images)
 panels = {
     "Digits: with k = 1 the last of 8 say least": activity,
     "MNIST: about half of 50 are active": larger,
@@ -823,28 +881,29 @@ figures.activity(panels, threshold=0.01)
 #
 # Estimates of this notebook beside their exact answers, on the linear-Gaussian model with the wide $q$.
 
-# %%
+# %% tags=["slide"]
 with torch.no_grad():
     log_w = model.log_weights(x, 5_000, draws)
     squares = ((log_w - exact).exp() ** 2).mean(1) - 1
-(slope,) = torch.autograd.grad(model.exact_elbo(x[:1]).sum(), model.encoder.bias)
+    log_p = log_likelihood(model, x, n_samples=5_000).mean
+bound = model.exact_elbo(x[:1]).sum()
+(slope,) = torch.autograd.grad(bound, model.encoder.bias)
+runs = gradient_runs(pathwise, model.encoder, 1, runs=20_000)
 rows = {
     "ELBO": (Estimate.from_values(log_w.mean(1)), exact_elbo.mean()),
-    "log p(x)": (log_likelihood(model, x, n_samples=5_000).mean, exact.mean()),
+    "log p(x)": (log_p, exact.mean()),
     "relative variance of w": (Estimate.from_values(squares), predicted),
-    "gradient of the ELBO": (
-        Estimate.from_values(gradient_runs(pathwise, model.encoder, 1, runs=20_000)[:, 0]),
-        slope[0],
-    ),
+    "gradient of the ELBO": (Estimate.from_values(runs[:, 0]), slope[0]),
 }
 for name, (estimate, truth) in rows.items():
     verdict = estimate.against(truth).verdict
-    print(f"{name:23} {estimate.rounded:>19}   exact {truth:8.4f}   {verdict}")
+    print(f"{name:23} {estimate.rounded:>19}", end="   ")
+    print(f"exact {truth:8.4f}   {verdict}")
 
 # %% tags=["headline"]
 log_likelihood(model, x, n_samples=5_000).mean.against(exact.mean())
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - $L_k$ is the mean of the log of an average of $k$ weights. It is the ELBO at $k = 1$, never worse with more
 #   samples, and $\log p(x)$ in the limit.
 # - Its gap is about $\operatorname{Var}(w) / (2 k\, p(x)^2)$. If $q$ is too narrow that is infinite, and the gap
@@ -852,7 +911,14 @@ log_likelihood(model, x, n_samples=5_000).mean.against(exact.mean())
 # - Its gradient is the sum of the samples' ELBO gradients, each times its self-normalized weight. Autograd finds it.
 # - With a larger $k$ the signal-to-noise ratio rises for the decoder and falls for the encoder.
 # - Compare models by $\log p(x)$ of the same images, in pairs, and train with several seeds.
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> A paper reports the mean of the log-weights of 5,000 draws as log p(x). Too high, too low, and by how much?</summary>

@@ -64,6 +64,7 @@ import math
 import torch
 from course_lib import datasets
 from course_lib.exercises import notebook_05 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_05 as figures
 from course_lib.figures.images import image_rows
 from course_lib.resources import DATA
@@ -79,22 +80,24 @@ from course_lib.vae import (
     iwae_bound,
     log_likelihood,
 )
-from course_lib.vae.distributions import DiagonalGaussian, standard_normal_log_prob
+from course_lib.vae.distributions import (
+    DiagonalGaussian,
+    standard_normal_log_prob,
+)
 from course_lib.vae.proposals import adapted, encoder, prior, widened
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
-torch.set_num_threads(
-    1
-)  # threads that wait for each other are slower than one, on a busy machine
+# Threads that wait for each other are slower than one, on a busy machine.
+torch.set_num_threads(1)
 
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5.1 A probability for a grey image
 #
 # So far a pixel was black or white, and $p(x \mid z)$ a Bernoulli. Real images are grey. A pixel has one of a few
@@ -107,15 +110,18 @@ def seeded(seed):
 # - **Squared error.** Up to constants it is minus the log of a Gaussian *density* on the real line. A density is no
 #   probability: it may exceed 1, and its height depends on the width that you assume.
 
-# %%
-grey = torch.arange(256) / 255  # the values that a pixel of 256 levels can have
+# %% tags=["slide"]
+grey = torch.arange(256) / 255  # the values of a pixel with 256 levels
 bernoulli = 0.3**grey * 0.7 ** (1 - grey)
-print(f"Bernoulli with p = 0.3: the 256 'probabilities' sum to {bernoulli.sum():.1f}")
+print("Bernoulli with p = 0.3: the 256 'probabilities' sum to", end=" ")
+print(f"{bernoulli.sum():.1f}")
 for width in [0.1, 0.01, 0.001]:
-    log_density = torch.distributions.Normal(0.3, width).log_prob(torch.tensor(0.3))
-    print(f"Gaussian of width {width:5}: a perfect guess scores {log_density:+.1f} nats")
+    gaussian = torch.distributions.Normal(0.3, width)
+    score = gaussian.log_prob(torch.tensor(0.3))
+    print(f"Gaussian of width {width:5}:", end=" ")
+    print(f"a perfect guess scores {score:+.1f} nats")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # A model that is sure of a pixel can make its Gaussian narrower and narrower, and its score grows without limit. With
 # probabilities this cannot happen. No level gets more than 1, so no log-probability is above 0.
 #
@@ -133,7 +139,7 @@ for width in [0.1, 0.01, 0.001]:
 # differences of neighbours.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def logistic_probabilities(mean, scale, levels):
     """Mean and scale in levels, two numbers -> [levels] probabilities."""
     ### BEGIN SOLUTION
@@ -160,15 +166,19 @@ check.logistic_probabilities(logistic_probabilities)
 # %%
 def mixture(weights, means, scales, levels=17):
     weights, means, scales = map(torch.tensor, (weights, means, scales))
-    return DiscretizedLogisticMixture(weights.log(), means, scales.log(), levels)
+    logits, log_scales = weights.log(), scales.log()
+    return DiscretizedLogisticMixture(logits, means, log_scales, levels)
 
 
 examples = {
     "one logistic": mixture([1.0], [0.4], [0.08]),
     "a mean near the edge": mixture([1.0], [0.95], [0.08]),
-    "three logistics": mixture([0.5, 0.3, 0.2], [0.0, 0.55, 1.1], [0.03, 0.06, 0.02]),
+    "three logistics": mixture(
+        [0.5, 0.3, 0.2], [0.0, 0.55, 1.1], [0.03, 0.06, 0.02]
+    ),
 }
-figures.mass_functions({name: d.log_probs().exp() for name, d in examples.items()})
+masses = {name: d.log_probs().exp() for name, d in examples.items()}
+figures.mass_functions(masses)
 
 # %% [markdown]
 # Your formula subtracts two sigmoids. Far above the mean both are almost 1, and their difference loses its digits.
@@ -180,10 +190,12 @@ print("level   log of the difference   library   exact")
 for level in [101, 110, 114, 116, 118, 150]:
     edges = torch.tensor([level - 0.5, level + 0.5])
     area_to_edge = torch.sigmoid(edges - 100)
-    above_edge = torch.sigmoid(100 - edges.double())  # the same area, from the small side
-    print(f"{level:5}   {area_to_edge.diff().log().item():21.2f}", end="   ")
-    print(f"{one_logistic.log_prob(torch.tensor(level / 255)):7.2f}", end="   ")
-    print(f"{(-above_edge.diff()).log().item():5.2f}")
+    # The same area, from the small side:
+    above_edge = torch.sigmoid(100 - edges.double())
+    difference, area = area_to_edge.diff().log(), -above_edge.diff()
+    log_p = one_logistic.log_prob(torch.tensor(level / 255))
+    print(f"{level:5}   {difference.item():21.2f}", end="   ")
+    print(f"{log_p:7.2f}   {area.log().item():5.2f}")
 
 # %% [markdown]
 # A log-probability of $-\infty$ becomes NaN in the gradient, and one NaN spoils the training. The library never
@@ -215,22 +227,28 @@ row, column = 5, 4
 pixel = {}
 for name, model in grey_models.items():
     code = model.posterior(digits.test[:1]).mean
-    log_probs = model.conditional(code).log_probs()  # [images, channels, 8, 8, 17 levels]
+    # [images, channels, 8, 8, 17 levels]
+    log_probs = model.conditional(code).log_probs()
     pixel[name] = log_probs[0, 0, row, column].exp()
-figures.mass_functions(pixel, observed=round(16 * float(digits.test[0, 0, row, column])))
+observed = round(16 * float(digits.test[0, 0, row, column]))
+figures.mass_functions(pixel, observed)
 
 # %% [markdown]
 # Over all test images, in nats. The column *fitted* holds better estimates from the cards (section 5.5 shows how they
 # are made).
 
 # %%
-grey_evidence = {n: log_likelihood(m, digits.test, 200) for n, m in grey_models.items()}
-print("                 200 draws, test   k-hat too high   fitted, test   training images")
+grey_evidence = {}
+for name, model in grey_models.items():
+    grey_evidence[name] = log_likelihood(model, digits.test, 200)
+print(f"{'200 draws, test':>32}   k-hat too high", end="   ")
+print("fitted, test   training images")
 for name, found in grey_evidence.items():
     metrics = grey_cards[name].metrics
+    of_fits = metrics["test"].by("adapted").log_likelihood
     print(f"{name:16} {found.per_image.mean():15.1f}", end="   ")
     print(f"{found.share_of_high_pareto_k:14.0%}", end="   ")
-    print(f"{metrics['test'].by('adapted').log_likelihood.value:12.1f}", end="   ")
+    print(f"{of_fits.value:12.1f}", end="   ")
     print(f"{metrics['train'].log_likelihood.value:15.1f}")
 print(f"uniform guessing {-64 * math.log(17):15.1f}")
 figures.paired_differences(
@@ -243,19 +261,20 @@ figures.paired_differences(
 # (`benchmarks/replicates.py`), *fitted*:
 
 # %%
-replicates = json.loads((DATA / "ablations" / "replicates.json").read_text())
+ablations = DATA / "ablations"
+replicates = json.loads((ablations / "replicates.json").read_text())
 for name in grey_models:
     values = torch.tensor(list(replicates[name].values()))
-    print(
-        f"{name:16} {values.mean():8.1f}, standard deviation {values.std():.1f} over {len(values)} seeds"
-    )
+    print(f"{name:16} {values.mean():8.1f}", end=", ")
+    print(f"standard deviation {values.std():.1f}", end=" ")
+    print(f"over {len(values)} seeds")
 
 # %% [markdown]
 # k-hat warns for most images, and indeed 200 draws are low by a few tenths of a nat. The models differ by more than
 # that. On test images the softmax is seven nats behind the mixture, on those that it was trained on only two: it has
 # learnt part of them by heart. 1,300 images are few examples of each level at each place.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5.2 Nats and bits
 #
 # A natural logarithm is in **nats**, a logarithm to the base 2 in **bits**. A bit is $\log 2 = 0.69$ nats. To compare
@@ -278,7 +297,7 @@ for name in grey_models:
 # value *in nats*.
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def bits_per_dim(nats, n_dims):
     """log p(x) in nats -> bits for each dimension."""
     ### BEGIN SOLUTION
@@ -297,7 +316,7 @@ check.bits_per_dim(bits_per_dim)
 # %%
 check.units_trap(in_nats)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5.3 From 5,000 weights to one number
 #
 # Now a deep model of binarized MNIST, with convolutions. Its $q(z \mid x)$ and its prior are **flows**. A flow passes
@@ -307,19 +326,21 @@ check.units_trap(in_nats)
 #
 # The model draws its own test images, $z$ from the prior and then $x$ given $z$. That needs no download.
 
-# %%
+# %% tags=["slide"]
 deep, deep_card = load_checkpoint("mnist-small-resnet")
 source = seeded(0)
 simulated = deep.sample_conditional(deep.sample_prior(40, source), source)
-image_rows({"": simulated[:14]}, "Drawn from the model: what we evaluate first")
+title = "Drawn from the model: what we evaluate first"
+image_rows({"": simulated[:14]}, title)
 
 # %% [markdown]
 # Take the first image and 5,000 draws from the encoder.
 
-# %%
+# %% tags=["slide"]
 log_w_first = deep.log_weights(simulated[:1], 5_000, seeded(1))  # [5000, 1]
 share_above = (log_w_first > iwae_bound(log_w_first)).float().mean()
-print(f"{share_above:.0%} of the log-weights lie above the estimate of log p(x)")
+print(f"{share_above:.0%} of the log-weights", end=" ")
+print("lie above the estimate of log p(x)")
 figures.log_weights(log_w_first[:, 0])
 
 # %% [markdown]
@@ -339,8 +360,9 @@ figures.log_weights(log_w_first[:, 0])
 # For each, say `"right"`, `"too high"`, `"too low"`, or `"no number"` if it is not finite. (Work it out before you
 # try it.)
 
-# %% tags=["exercise"]
-verdicts = None  # {"Ada": "right", "Ben": ..., "Chen": ..., "Dee": ..., "Eve": ...}
+# %% tags=["exercise", "slide"]
+# {"Ada": "right", "Ben": ..., "Chen": ..., "Dee": ..., "Eve": ...}
+verdicts = None
 ### BEGIN SOLUTION
 verdicts = {
     "Ada": "no number",
@@ -364,16 +386,17 @@ check.five_colleagues(verdicts)
 # Why not draw $z$ from the prior? Then the weight is $p(x \mid z)$, and no encoder is needed. This is plain Monte
 # Carlo, as for the late project in notebook 1.
 
-# %%
+# %% tags=["slide"]
 for name, proposal in {"encoder": encoder, "prior": prior}.items():
     found = log_likelihood(deep, simulated[:1], 5_000, proposal=proposal)
     sum_of_weights = found.per_image + math.log(5_000)  # all in logs
     share = float((found.largest_log_weights.amax() - sum_of_weights).exp())
-    print(f"{name:8} ESS {float(found.ess):4.0f} of 5,000, largest share {share:.0%}")
+    print(f"{name:8} ESS {float(found.ess):4.0f} of 5,000", end=", ")
+    print(f"largest share {share:.0%}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # With the prior, one draw carries the whole sum. The posterior fills only a tiny part of the prior's space, and
-# hardly any draw falls there. How many draws would it take? About $e^{\mathrm{KL}}$, with
+# hardly any draw falls there. How many draws would it take? **About $e^{\mathrm{KL}}$**, with
 # $\mathrm{KL}(p(z \mid x) \,\|\, p(z))$, the divergence of the posterior from the prior. Where the posterior draws, its
 # density is typically $e^{\mathrm{KL}}$ times the prior's, so about one draw of the prior in $e^{\mathrm{KL}}$ comes there
 # (Chatterjee and Diaconis, [*The sample size required in importance sampling*,
@@ -388,7 +411,12 @@ for name, proposal in {"encoder": encoder, "prior": prior}.items():
 # %% [markdown]
 # By Bayes' rule $p(z \mid x) / p(z) = p(x \mid z) / p(x)$, so
 #
-# $$ \mathrm{KL}\big(p(z \mid x) \,\|\, p(z)\big) = \mathbb{E}_{p(z \mid x)}\left[\log \frac{p(z \mid x)}{p(z)}\right] = \mathbb{E}_{p(z \mid x)}[\log p(x \mid z)] - \log p(x) . $$
+# $$
+# \begin{aligned}
+# \mathrm{KL}\big(p(z \mid x) \,\|\, p(z)\big) &= \mathbb{E}_{p(z \mid x)}\left[\log \frac{p(z \mid x)}{p(z)}\right] \\
+# &= \mathbb{E}_{p(z \mid x)}[\log p(x \mid z)] - \log p(x) .
+# \end{aligned}
+# $$
 #
 # The weights of the encoder's draws give $\log p(x)$, as before. They also give the average over the posterior: weigh
 # each draw by its share of the sum, $\tilde w_i = w_i / \sum_j w_j$. These are the **self-normalized weights** of
@@ -413,10 +441,12 @@ def divergence_from_prior(log_w, log_p_x_given_z):
 check.divergence_from_prior(divergence_from_prior)
 
 # %%
-z_first, log_q_first = deep.posterior(simulated[:1]).rsample_and_log_prob(1_000, seeded(2))
+q_first = deep.posterior(simulated[:1])
+z_first, log_q_first = q_first.rsample_and_log_prob(1_000, seeded(2))
 log_conditional = deep.log_conditional(simulated[:1], z_first)  # [1000, 1]
 log_w_again = log_conditional + deep.log_prior(z_first) - log_q_first
-average = (torch.softmax(log_w_again, 0) * log_conditional).sum(0)  # over the posterior
+w_again = torch.softmax(log_w_again, 0)  # they average over the posterior
+average = (w_again * log_conditional).sum(0)
 kl_prior = float(average - iwae_bound(log_w_again))
 print(f"KL(posterior || prior), roughly: {kl_prior:.0f} nats", end=", ")
 print(f"so some 10^{kl_prior / math.log(10):.0f} draws")
@@ -427,7 +457,7 @@ print(f"so some 10^{kl_prior / math.log(10):.0f} draws")
 # More draws raise the estimate on average, because it is $L_k$ of notebook 4. For four images, with the two standard
 # errors that each estimate reports:
 
-# %%
+# %% tags=["slide"]
 ns = [2, 5, 10, 30, 100, 300, 1_000, 3_000]
 against_n = [log_likelihood(deep, simulated[:4], n) for n in ns]
 figures.evidence_against_n(ns, against_n)
@@ -436,17 +466,19 @@ figures.evidence_against_n(ns, against_n)
 # With few draws the bands are too narrow: image 4 rises far out of its first ones. So each image also gets a k-hat.
 # For all 40 images, from 1,000 draws each:
 
-# %%
+# %% tags=["slide"]
 deep_evidence = log_likelihood(deep, simulated, 1_000)
 on_card = deep_card.metrics["test"].by("encoder").log_likelihood
-print("On the card, for 10,000 real test images and 5,000 draws each:", end=" ")
-print(f"k-hat too high for {on_card.share_of_high_pareto_k:.0%}")
+print(
+    "On the card, for 10,000 real test images and 5,000 draws each: "
+    f"k-hat too high for {on_card.share_of_high_pareto_k:.0%}"
+)
 figures.pareto_k_by_image(deep_evidence)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # (The two shares cannot be compared: other images, and more draws with a higher limit.) A k-hat above its limit (0.67
 # for 1,000 draws, 0.7 for many) says that the weights have a heavy tail. The largest weights lie where $q$ seldom
-# draws, and most samples miss them. Then the standard error cannot be trusted, and the estimate is probably too low.
+# draws, and most samples miss them. **Then the standard error cannot be trusted, and the estimate is probably too low.**
 #
 # ### Why q does not fit
 #
@@ -468,8 +500,11 @@ plain_z = plain.sample_prior(200, source)
 plain_x = plain.sample_conditional(plain_z, source)
 forty, forty_z = plain_x[:40], plain_z[:40]
 of_encoder = log_likelihood(plain, forty, 2_000)
-print(f"2,000 draws from the encoder: {of_encoder.mean.rounded} nats", end=", ")
-print(f"k-hat too high for {of_encoder.share_of_high_pareto_k:.0%} of 40 images")
+high = of_encoder.share_of_high_pareto_k
+print(
+    "2,000 draws from the encoder:", of_encoder.mean.rounded, end=" nats, "
+)
+print(f"k-hat too high for {high:.0%} of 40 images")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ How wrong is q, and can one widen it by hand? (7 minutes)
@@ -483,11 +518,13 @@ print(f"k-hat too high for {of_encoder.share_of_high_pareto_k:.0%} of 40 images"
 # %%
 plain_q = plain.posterior(plain_x)
 score = (plain_z - plain_q.mean) / plain_q.std
-used = plain_q.std.mean(0) < 0.7  # for the others q is nearly the prior, of std 1
+# For the others q is nearly the prior, of standard deviation 1.
+used = plain_q.std.mean(0) < 0.7
 size = {}
 for name, latents in {"used": used, "unused": ~used}.items():
     size[name] = score[:, latents].square().mean().sqrt()
-    print(f"{latents.sum()} latents {name}: root mean square {size[name]:.1f}")
+    print(f"{latents.sum()} latents {name}:", end=" ")
+    print(f"root mean square {size[name]:.1f}")
 
 # %% [markdown]
 # In the latents that the model uses, the true $z$ lies about one and a half times as far out as $q$ says: $q$ is too
@@ -499,7 +536,8 @@ for name, latents in {"used": used, "unused": ~used}.items():
 # %%
 def made_to_measure(model, x):
     q = model.posterior(x)
-    return DiagonalGaussian(q.mean, torch.where(used, size["used"], 1.0) * q.std)
+    factor = torch.where(used, size["used"], 1.0)
+    return DiagonalGaussian(q.mean, factor * q.std)
 
 
 by_hand = {"widened(1.2)": widened(1.2), "made to measure": made_to_measure}
@@ -507,14 +545,15 @@ for name, proposal in by_hand.items():
     evidence = log_likelihood(plain, forty, 2_000, proposal=proposal)
     gain = (evidence.per_image - of_encoder.per_image).mean()
     high = evidence.share_of_high_pareto_k
-    print(f"{name:16} {gain:+.1f} nats, k-hat too high for {high:.0%} of 40 images")
+    print(f"{name:16} {gain:+.1f} nats", end=", ")
+    print(f"k-hat too high for {high:.0%} of 40 images")
 
 # %% [markdown]
 # Each estimate is a lower bound on average, so something is gained. But k-hat still warns for every image. The means
 # of $q$ are off, and so is its *shape*: the latents are correlated under the posterior, and under $q$ they are
 # independent.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### A Gaussian for each image
 #
 # The encoder is one network for all images. Now each image gets a Gaussian of its own, with correlations. Gradients
@@ -534,7 +573,7 @@ for name, proposal in by_hand.items():
 
 # %%
 def line_through(z, gradient):
-    """Least squares: the gradient at z [K, dim] is about z @ slopes + intercept."""
+    """The gradient at z [K, dim] is about z @ slopes + intercept."""
     design = torch.cat([torch.ones_like(z[:, :1]), z], dim=1)
     line = torch.linalg.lstsq(design, gradient).solution
     return line[0], line[1:]  # intercept [dim], slopes [dim, dim]
@@ -547,7 +586,7 @@ def line_through(z, gradient):
 # matrix. Fitted slopes are only nearly symmetric: take the average of them and their transpose.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def gaussian_from_gradients(z, gradient):
     """[K, dim], [K, dim] -> mean [dim], covariance [dim, dim]."""
     intercept, slopes = line_through(z, gradient)
@@ -567,7 +606,7 @@ check.gaussian_from_gradients(gaussian_from_gradients)
 
 # %%
 def refitted(log_density, z):
-    """The Gaussian of the line through the gradients of a log-density at z [K, dim]."""
+    """The Gaussian of the line through a log-density's gradients at z."""
     with torch.enable_grad():
         z = z.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(log_density(z).sum(), z)
@@ -576,19 +615,22 @@ def refitted(log_density, z):
     return covariance @ intercept, covariance
 
 
-matrix = torch.tensor([[2.0, 1.0], [1.0, 2.0], [0.0, 1.0]], dtype=torch.float64)
-correlated = LinearGaussianVAE(matrix, torch.zeros(3, dtype=torch.float64), noise_std=1.0)
+matrix = torch.tensor([[2.0, 1.0], [1.0, 2.0], [0.0, 1.0]]).double()
+offset = torch.zeros(3).double()
+correlated = LinearGaussianVAE(matrix, offset, noise_std=1.0)
 one_x = correlated.simulate(1, seed=0)
 twenty_z = correlated.posterior(one_x).rsample(20, seeded(0))[:, 0]
 fit_mean, fit_covariance = refitted(
     lambda z: correlated.log_joint(one_x, z[:, None]), twenty_z
 )
 known = correlated.exact_posterior(one_x)
+off_mean = (fit_mean - known.mean[0]).abs().max()
+off_covariance = (fit_covariance - known.covariance_matrix).abs().max()
 print("largest difference from the exact posterior:", end=" ")
-print(f"{(fit_mean - known.mean[0]).abs().max():.4f} in the mean", end=", ")
-print(f"{(fit_covariance - known.covariance_matrix).abs().max():.4f} in the covariance")
+print(f"{off_mean:.4f} in the mean", end=", ")
+print(f"{off_covariance:.4f} in the covariance")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Exact, after one round. In general the posterior is no Gaussian, the gradient is curved, and the line is its average.
 # Then one repeats the fit, with draws from the new Gaussian. It settles at the Gaussian with the highest ELBO, up to the
 # noise of the draws (Opper and Archambeau, [*The variational Gaussian approximation revisited*,
@@ -601,10 +643,11 @@ print(f"{(fit_covariance - known.covariance_matrix).abs().max():.4f} in the cova
 # space of the noise that the flow starts from.) Then $\log p(x)$ is estimated with new draws from these Gaussians,
 # the **fits**.
 
-# %%
+# %% tags=["slide"]
 of_fits = log_likelihood(plain, forty, 2_000, proposal=adapted)
 passes = of_fits.decoder_passes - 2_000
-print(f"passes through the decoder: {passes:,.0f} for the fit, 2,000 for the draws")
+print(f"passes through the decoder: {passes:,.0f} for the fit", end=", ")
+print("2,000 for the draws")
 figures.proposals_compared({"encoder": of_encoder, "adapted": of_fits})
 
 # %% [markdown]
@@ -630,11 +673,13 @@ def toy_log_joint(z):
     return likelihood.log_prob(pixels).sum(-1) - z.square().sum(-1) / 2
 
 
-fits = [(torch.zeros(2), 0.05 * torch.eye(2))]  # mean and covariance: an encoder's guess
+# Mean and covariance, first an encoder's guess:
+fits = [(torch.zeros(2), 0.05 * torch.eye(2))]
 for round_number in range(4):
     mean, covariance = fits[-1]
     noise = torch.randn(200, 2, generator=seeded(round_number))
-    fits.append(refitted(toy_log_joint, mean + noise @ torch.linalg.cholesky(covariance).T))
+    toy_z = mean + noise @ torch.linalg.cholesky(covariance).T
+    fits.append(refitted(toy_log_joint, toy_z))
 figures.fits_of_posterior(toy_log_joint, fits)
 
 # %% [markdown]
@@ -653,8 +698,9 @@ figures.fits_of_posterior(toy_log_joint, fits)
 
 # %%
 def log_p_estimates(model, q, x, noise):
-    """[K, latent_dim] noise, the same for all images -> one estimate of log p(x) for each."""
-    z, log_determinant = q.from_noise(noise[:, None, :].expand(-1, len(x), -1))
+    """The same noise [K, latent_dim] for all images -> log p(x) of each."""
+    noises = noise[:, None, :].expand(-1, len(x), -1)
+    z, log_determinant = q.from_noise(noises)
     log_q = standard_normal_log_prob(noise)[:, None] - log_determinant
     return iwae_bound(model.log_joint(x, z) - log_q)
 
@@ -665,17 +711,19 @@ def sobol_noise(k, dim, seed):
 
 
 small, _ = load_checkpoint("digits-logistic")
-small_x = small.sample_conditional(small.sample_prior(20, seeded(0)), seeded(1))
+small_z = small.sample_prior(20, seeded(0))
+small_x = small.sample_conditional(small_z, seeded(1))
 for model, x in [(small, small_x), (plain, forty[:20])]:
     q, dim = adapted(model, x, seeded(2)), model.latent_dim
     independent, even = [], []
     for run in range(32):
         noise = torch.randn(512, dim, generator=seeded(run))
         independent.append(log_p_estimates(model, q, x, noise))
-        even.append(log_p_estimates(model, q, x, sobol_noise(512, dim, seed=run)))
+        noise = sobol_noise(512, dim, seed=run)
+        even.append(log_p_estimates(model, q, x, noise))
     ratio = torch.stack(independent).var(0) / torch.stack(even).var(0)
-    gain = float(ratio.median())
-    print(f"{dim:2} latents: independent draws have {gain:.1f} times the variance")
+    print(f"{dim:2} latents: independent draws have", end=" ")
+    print(f"{float(ratio.median()):.1f} times the variance")
 
 # %% [markdown]
 # With 8 latents it saves draws. With 50 it saves few: a weight depends on all of them at a time, and 512 points do not
@@ -713,24 +761,27 @@ def divergence_from_encoder(log_w, log_w_encoder):
 check.divergence_from_encoder(divergence_from_encoder)
 
 # %%
-fit_z, log_fit = adapted(plain, forty, seeded(1)).rsample_and_log_prob(2_000, seeded(2))
+fit = adapted(plain, forty, seeded(1))
+fit_z, log_fit = fit.rsample_and_log_prob(2_000, seeded(2))
 log_joint = plain.log_joint(forty, fit_z)
 log_w_fit = log_joint - log_fit  # [2000, 40]
 log_w_encoder = log_joint - plain.posterior(forty).log_prob(fit_z)
 log_p_x = iwae_bound(log_w_fit)
-average = (torch.softmax(log_w_fit, 0) * log_w_encoder).sum(0)  # over the posterior
+w_fit = torch.softmax(log_w_fit, 0)  # they average over the posterior
+average = (w_fit * log_w_encoder).sum(0)
 kl_encoder = float((average - log_p_x).median())
 print(f"KL(posterior || q), median: {kl_encoder:.0f} nats", end=", ")
 print(f"so some 10^{kl_encoder / math.log(10):.0f} draws")
 kl_trained = (log_p_x - of_encoder.elbo).median()
-print(f"KL(q || posterior), which training makes small: {kl_trained:.0f} nats")
+print("KL(q || posterior), which training makes small:", end=" ")
+print(f"{kl_trained:.0f} nats")
 
 # %% [markdown]
 # That is for an image in the middle; the worst ones need far more. The encoder's log-weight has the mean
 # $\log p(x) - \mathrm{KL}(q \,\|\, p(z|x))$ over draws of $q$, and $\log p(x) + \mathrm{KL}(p(z|x) \,\|\, q)$ over
 # draws of the posterior. Training sees the first mean only.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5.6 Is importance sampling itself right?
 #
 # Every estimate so far is a lower bound on average. If all draws of a proposal miss the same region, more of them
@@ -761,7 +812,7 @@ print(f"KL(q || posterior), which training makes small: {kl_trained:.0f} nats")
 # (The true $z$ takes the place of one draw, so that $k$ stays $k$.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def upper_bound(log_w, log_w_true):
     """[k, batch], [batch] -> [batch], in nats."""
     ### BEGIN SOLUTION
@@ -777,12 +828,13 @@ check.upper_bound(upper_bound)
 # Both bounds for the forty images:
 
 
-# %%
+# %% tags=["slide"]
 def bounds_from(q, source):
-    """Lower and upper bounds of each of the forty images, from k draws of q and the true z."""
+    """Lower and upper ones of each image, from k draws and the true z."""
     z, log_q = q.rsample_and_log_prob(1_000, source)
     log_w = plain.log_joint(forty, z) - log_q
-    log_w_true = plain.log_joint(forty, forty_z[None]) - q.log_prob(forty_z[None])
+    true_z = forty_z[None]
+    log_w_true = plain.log_joint(forty, true_z) - q.log_prob(true_z)
     bounds = {}
     for k in [1, 10, 100, 1_000]:
         swapped = torch.cat([log_w_true, log_w[1:k]])
@@ -792,30 +844,36 @@ def bounds_from(q, source):
 
 bounds_of_encoder = bounds_from(encoder(plain, forty), seeded(3))
 bounds_of_fits = bounds_from(adapted(plain, forty, seeded(4)), seeded(5))
-for name, bounds in {"the encoder": bounds_of_encoder, "the fits": bounds_of_fits}.items():
+for name, bounds in {
+    "the encoder": bounds_of_encoder,
+    "the fits": bounds_of_fits,
+}.items():
     lower, upper = bounds[1_000]
-    print(f"1,000 draws from {name:11}: mean gap {(upper - lower).mean():.1f} nats")
+    print(f"1,000 draws from {name:11}:", end=" ")
+    print(f"mean gap {(upper - lower).mean():.1f} nats")
 figures.sandwich("draws from the fits, k", bounds_of_fits)
 
 # %% [markdown]
 # With draws from the encoder a gap of several nats is left. With draws from the fits hardly any is left (the figure),
 # on average and for all images but one. So there the estimate from the fits is right, and the encoder's was too low:
 
-# %%
+# %% tags=["slide"]
 lower, upper = bounds_of_fits[1_000]
 middle = (lower + upper) / 2
 for name, evidence in {"encoder": of_encoder, "adapted": of_fits}.items():
     difference = round(float((evidence.per_image - middle).mean()), 1) + 0.0
-    print(f"{name:16} {difference:+.1f} nats from the middle of the bounds", end="; ")
-    print(f"its own error: {evidence.mean.std_error:.2f}")
+    print(
+        f"{name:16} {difference:+.1f} nats from the middle of the bounds; "
+        f"its own error: {evidence.mean.std_error:.2f}"
+    )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The encoder's 2,000 draws fall short by many times the error that they report. k-hat warned of this, and the bounds
 # measure it.
 #
 # Both bounds hold on average, over the draws and over the $z$ that made the image. A single one can be on the wrong
-# side of $\log p(x)$, but by $b$ nats or more only with a probability of at most $e^{-b}$ (Markov's inequality). On
-# real images there is only the lower bound, because nobody knows a $z$ from their posterior.
+# side of $\log p(x)$, but by $b$ nats or more only with a probability of at most $e^{-b}$ (Markov's inequality). **On
+# real images there is only the lower bound**, because nobody knows a $z$ from their posterior.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ Annealing (12 minutes)
@@ -827,7 +885,12 @@ for name, evidence in {"encoder": of_encoder, "adapted": of_fits}.items():
 # importance sampling** (Neal, [*Annealed importance sampling*, 2001](https://doi.org/10.1023/A:1008923215028)) takes
 # many small steps. Between prior and posterior stand the densities
 #
-# $$ f_\beta(z) = p(z)\, p(x \mid z)^\beta \;\text{(unnormalized)}, \qquad 0 = \beta_0 < \beta_1 < \dots < \beta_T = 1 . $$
+# $$
+# \begin{aligned}
+# f_\beta(z) &= p(z)\, p(x \mid z)^\beta \;\text{(unnormalized)}, \\
+# 0 &= \beta_0 < \beta_1 < \dots < \beta_T = 1 .
+# \end{aligned}
+# $$
 #
 # A **chain** starts with a draw from the prior. At each step its log-weight grows by
 # $(\beta_t - \beta_{t-1}) \log p(x \mid z)$. Then $z$ moves, in such a way that a $z$ with density $f_{\beta_t}$
@@ -842,24 +905,27 @@ def log_p_x_given_z(z):
 
 
 def anneal(n_steps, n_chains=1_000):
-    """Log-weights [n_chains], and where the first chain was after each step."""
+    """Log-weights [n_chains], and where the first chain went."""
     source = seeded(0)
-    z, log_w, path = torch.randn(n_chains, generator=source), torch.zeros(n_chains), []
+    z = torch.randn(n_chains, generator=source)
+    log_w, path = torch.zeros(n_chains), []
     for step in range(1, n_steps + 1):
         beta = step / n_steps
         log_w += log_p_x_given_z(z) / n_steps
         new = z + 0.5 * torch.randn(n_chains, generator=source)
-        log_ratio = beta * (log_p_x_given_z(new) - log_p_x_given_z(z)) - (new**2 - z**2) / 2
+        log_ratio = beta * (log_p_x_given_z(new) - log_p_x_given_z(z))
+        log_ratio -= (new**2 - z**2) / 2
         accept = torch.rand(n_chains, generator=source).log() < log_ratio
         z = torch.where(accept, new, z)
         path.append(float(z[0]))
     return log_w, path
 
 
-std_of_x = (1 + 0.4**2) ** 0.5
-log_p_of_3 = float(torch.distributions.Normal(0, std_of_x).log_prob(torch.tensor(3.0)))
+p_of_x = torch.distributions.Normal(0, (1 + 0.4**2) ** 0.5)
+log_p_of_3 = float(p_of_x.log_prob(torch.tensor(3.0)))
 walks = {n: anneal(n) for n in [1, 10, 100]}
-figures.annealing(walks, log_p_x_given_z, log_p_of_3, "More steps, more even weights")
+title = "More steps, more even weights"
+figures.annealing(walks, log_p_x_given_z, log_p_of_3, title)
 
 # %% [markdown]
 # One step is the prior as proposal. With many steps, each changes the density only a little. The weights become more
@@ -871,7 +937,12 @@ figures.annealing(walks, log_p_x_given_z, log_p_of_3, "More steps, more even wei
 # Let $M(z' \mid z)$ be the move, which keeps $f_{\beta_1}$:
 # $\int f_{\beta_1}(z) M(z' \mid z)\, dz = f_{\beta_1}(z')$. Then the mean weight is
 #
-# $$ \int\!\!\int p(z)\, p(x \mid z)^{\beta_1}\, M(z' \mid z)\; p(x \mid z')^{1 - \beta_1}\, dz\, dz' = \int f_{\beta_1}(z')\, p(x \mid z')^{1-\beta_1}\, dz' = \int p(z')\, p(x \mid z')\, dz' = p(x) . $$
+# $$
+# \begin{aligned}
+# & \int\!\!\int p(z)\, p(x \mid z)^{\beta_1}\, M(z' \mid z)\; p(x \mid z')^{1 - \beta_1}\, dz\, dz' \\
+# & \quad = \int f_{\beta_1}(z')\, p(x \mid z')^{1-\beta_1}\, dz' = \int p(z')\, p(x \mid z')\, dz' = p(x) .
+# \end{aligned}
+# $$
 # </details>
 #
 # The same walk can be taken **backwards**. It starts at the true $z$ of a simulated image, goes from the posterior to
@@ -887,9 +958,9 @@ figures.annealing(walks, log_p_x_given_z, log_p_of_3, "More steps, more even wei
 
 # %%
 settings = {"n_chains": 8, "n_leapfrog": 1, "start": "adapted"}
-both_ways = {
-    n: bidirectional_bounds(deep, 8, Annealing(n, **settings)) for n in [4, 15, 60]
-}
+both_ways = {}
+for n in [4, 15, 60]:
+    both_ways[n] = bidirectional_bounds(deep, 8, Annealing(n, **settings))
 by_fit = log_likelihood(deep, both_ways[60].images, 2_000, proposal=adapted)
 figures.sandwich(
     "annealing steps",
@@ -902,7 +973,7 @@ figures.sandwich(
 # *real* images annealing gives a second lower bound. (With `"start": "prior"` in the cell above you see what the fits
 # are worth.)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### A number you can defend
 #
 # - Draw from a proposal fitted to each image.
@@ -924,24 +995,26 @@ print(log_likelihood(deep, real[:20], 1_000, proposal=adapted))
 # fits. The column *train-test* says how much better a model does on 10,000 training images, both with 1,000 draws
 # from the encoder.
 
-# %%
-cards = [load_checkpoint(path.stem)[1] for path in PUBLISHED.glob("mnist-*.safetensors")]
-cards = [card for card in cards if "binarized" in card.data]  # and not of grey levels
+# %% tags=["slide"]
+paths = PUBLISHED.glob("mnist-*.safetensors")
+cards = [load_checkpoint(path.stem)[1] for path in paths]
+cards = [card for card in cards if "binarized" in card.data]  # not grey
 
 
 def fitted(card):
     return card.metrics["test"].by("adapted").log_likelihood
 
 
-print("                               log p(x), test                   k-hat too high")
-print(
-    "checkpoint               ELBO  encoder          fitted  train-test  encoder   fitted"
-)
+print(f"{'log p(x), test':>45}", end=" " * 19)
+print("k-hat too high")
+print("checkpoint               ELBO  encoder          fitted", end="  ")
+print("train-test  encoder   fitted")
 for card in sorted(cards, key=lambda card: fitted(card).value):
     metrics, of_fit = card.metrics["test"], fitted(card)
     of_encoder = metrics.by("encoder")
+    train = card.metrics["train"].log_likelihood.value
     thousand = next(one for one in metrics.all if one.size[1] == 1_000)
-    difference = card.metrics["train"].log_likelihood.value - thousand.log_likelihood.value
+    difference = train - thousand.log_likelihood.value
     columns = [
         f"{card.name:21} {of_encoder.elbo.value:7.2f}",
         f"{of_encoder.log_likelihood.value:8.2f}",
@@ -952,7 +1025,7 @@ for card in sorted(cards, key=lambda card: fitted(card).value):
     ]
     print(*columns)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # How to read such a table, yours or a paper's:
 #
 # - **Which error?** The ± says how much the mean would change with other test images. To compare two models on the
@@ -963,7 +1036,8 @@ for card in sorted(cards, key=lambda card: fitted(card).value):
 # - **Learnt by heart?** *train-test* is known to ± 0.3. Only `mnist-dense` is more than two errors above zero.
 # - **Which test?** The epochs were chosen by validation images. Chosen by test images, the numbers would be too high
 #   for new ones. And another random binarization of the same images moves a mean by some hundredths of a nat.
-#
+
+# %% [markdown]
 # <details><summary><b>Where does it end, and what do others report?</b></summary>
 #
 # Binarizing has a mean entropy of 45.53 nats an image. So -45.53 is the best score for someone who is told the grey
@@ -1000,7 +1074,7 @@ for card in sorted(cards, key=lambda card: fitted(card).value):
 # Twelve real test digits, with two reconstructions of each: every draw of $z$ from $q$ gives another. The last row
 # shows where fifty of them differ, along the edges of the strokes.
 
-# %%
+# %% tags=["slide"]
 shown = real[:12].flatten(1)
 codes = deep.posterior(shown).rsample(50, seeded(6))
 fifty = deep.mean_image(codes)  # [50, images, pixels]
@@ -1011,11 +1085,12 @@ image_rows(
     "Twelve test digits, reconstructions of each, and where these differ",
 )
 
-# %%
+# %% tags=["slide"]
 fresh = deep.mean_image(deep.sample_prior(28, seeded(7)))
-image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel probabilities")
+title = "Drawn from the prior: pixel probabilities"
+image_rows({"": fresh[:14], " ": fresh[14:]}, title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### What log p(x) does not tell
 #
 # A thought experiment (Theis, van den Oord and Bethge, [*A note on the evaluation of generative models*,
@@ -1025,7 +1100,7 @@ image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel proba
 # the first and the last model of the table. And yet 99 of 100 of its samples are noise.
 #
 # The converse happens too: a model that has learnt the training images by heart draws perfect samples, and gives new
-# images almost no probability. $\log p(x)$ says how well a model *predicts* images, not how good its samples look.
+# images almost no probability. **$\log p(x)$ says how well a model predicts images, not how good its samples look.**
 # Report both.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -1042,10 +1117,11 @@ image_rows({"": fresh[:14], " ": fresh[14:]}, "Drawn from the prior: pixel proba
 
 # %% tags=["exercise"]
 def diluted(log_p, share, n_pixels):
-    """log p(x) under the model -> log p(x) under the mixture, in nats; [batch] -> [batch]."""
+    """log p(x) of the model, nats [batch] -> of the mixture [batch]."""
     ### BEGIN SOLUTION
     coin = torch.full_like(log_p, -n_pixels * math.log(2))
-    return torch.logaddexp(log_p + math.log(share), coin + math.log(1 - share))
+    of_model, of_coin = log_p + math.log(share), coin + math.log(1 - share)
+    return torch.logaddexp(of_model, of_coin)
     ### END SOLUTION
 
 
@@ -1058,7 +1134,8 @@ good = deep_evidence.per_image
 spoilt = torch.logaddexp(good + math.log(0.01), coins + math.log(0.99))
 table = [fitted(card).value for card in cards]
 print(f"coin flips alone: {coins:.0f} nats")
-print(f"the spoilt model loses {(good - spoilt).mean():.1f} nats an image;", end=" ")
+loss = (good - spoilt).mean()
+print(f"the spoilt model loses {loss:.1f} nats an image", end="; ")
 print(f"the table above spans {max(table) - min(table):.1f}")
 
 
@@ -1089,14 +1166,19 @@ print(f"the table above spans {max(table) - min(table):.1f}")
 # the last column says.
 
 # %%
-print("preset               FLOPs an image    epochs a minute at 100 TFLOP/s")
-for name in ["mnist-vae", "mnist-iwae-k50", "mnist-small-resnet", "mnist-record"]:
-    each, n_images = flops_per_image(PRESETS[name]), datasets.SPLITS["mnist"][0]
-    print(f"{name:20} {each:14.1e} {60 * 1e14 / (each * n_images):33,.0f}")
-n_passes = deep_card["epochs"] * datasets.SPLITS["mnist"][0]
-rate = flops_per_image(deep_card["name"]) * n_passes / deep_card["seconds"]
-print(f"{deep_card['name']} took {deep_card['seconds'] / 60:.0f} minutes", end=" ")
-print(f"({deep_card['device']}): {rate / 1e9:.0f} GFLOP/s, validation included")
+n_images = datasets.SPLITS["mnist"][0]
+print("preset               FLOPs an image", end="    ")
+print("epochs a minute at 100 TFLOP/s")
+for model in ["vae", "iwae-k50", "small-resnet", "record"]:
+    name = f"mnist-{model}"
+    each = flops_per_image(PRESETS[name])
+    epochs = 60 * 1e14 / (each * n_images)
+    print(f"{name:20} {each:14.1e} {epochs:33,.0f}")
+name, seconds = deep_card["name"], deep_card["seconds"]
+rate = flops_per_image(name) * deep_card["epochs"] * n_images / seconds
+print(f"{name} took {seconds / 60:.0f} minutes", end=" ")
+print(f"({deep_card['device']}): {rate / 1e9:.0f} GFLOP/s", end=", ")
+print("validation included")
 
 # %% [markdown]
 # ## 5.9 Summary
@@ -1106,7 +1188,7 @@ print(f"({deep_card['device']}): {rate / 1e9:.0f} GFLOP/s, validation included")
 # k-hat. Annealing is a method of the ☆ part of 5.6.) The prior's estimate lies above the exact value, by 2.3 of its
 # errors. Only its *average* lies below, and its k-hats warn that this error is too small.
 
-# %%
+# %% tags=["slide"]
 linear = LinearGaussianVAE.random(data_dim=8, latent_dim=4, seed=0)
 linear.log_std += math.log(1.5)
 linear_x = linear.simulate(20, seed=1)
@@ -1123,18 +1205,22 @@ chains = Annealing(n_steps=100, n_chains=20)
 annealed = annealed_importance_sampling(linear, linear_x, chains)
 estimates = {name: evidence.mean for name, evidence in found.items()}
 estimates["annealing"] = annealed.mean
-print(f"exact log p(x): {exact:.4f}               estimate less exact   k-hat too high")
+print(f"exact log p(x): {exact:.4f}", end=" " * 15)
+print("estimate less exact   k-hat too high")
 for name, estimate in estimates.items():
     difference = round(estimate.value - exact, 4) + 0.0
-    share = found[name].share_of_high_pareto_k if name in found else math.nan
+    share = math.nan
+    if name in found:
+        share = found[name].share_of_high_pareto_k
     high = "-" if math.isnan(share) else f"{share:.0%}"
-    print(f"{name:23} {estimate.value:.4f} ± {estimate.std_error:.4f}", end=" ")
+    print(f"{name:23} {estimate.value:.4f}", end=" ")
+    print(f"± {estimate.std_error:.4f}", end=" ")
     print(f"{difference:+12.4f} {high:>16}")
 
 # %% tags=["headline"]
 annealed.mean.against(exact)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - A likelihood sums to one over the values that data can take. For grey levels, cut a density into bins,
 #   of which the first and the last are open.
 # - $\log p(x)$ is the log of a mean weight: logsumexp minus $\log K$. Say the unit, the number of draws, and both
@@ -1146,7 +1232,14 @@ annealed.mean.against(exact)
 #   the draws that it saves.
 # - The $z$ that made a simulated image turns importance sampling, or annealing, into an upper bound as well.
 # - $\log p(x)$ ranks predictions, not pictures.
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> A paper compares its model's log p(x) from 5,000 draws with another's ELBO. Whom does that favour, and by how much?</summary>

@@ -49,6 +49,7 @@
 # %%
 import json
 import math
+import string
 import tempfile
 from pathlib import Path
 
@@ -57,6 +58,7 @@ import torch
 from course_lib import datasets
 from course_lib.estimates import Estimate
 from course_lib.exercises import notebook_06 as check
+from course_lib.exercises import progress
 from course_lib.figures import notebook_06 as figures
 from course_lib.figures.images import image_rows
 from course_lib.resources import DATA
@@ -68,12 +70,17 @@ from course_lib.vae import (
     elbo,
     log_likelihood,
 )
-from course_lib.vae.distributions import DiagonalGaussian, standard_normal_log_prob
+from course_lib.vae.distributions import (
+    DiagonalGaussian,
+    standard_normal_log_prob,
+)
 from course_lib.vae.flows import InverseAutoregressiveFlow
 from course_lib.vae.proposals import adapted
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file
 from sklearn.datasets import load_sample_images
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 torch.set_num_threads(1)  # faster than threads that wait for each other
 
@@ -82,7 +89,7 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6.1 Two tasks, one total: posteriors that lean
 #
 # Back to the project for a moment. Two tasks take $z_1$ and $z_2$ days longer than planned, both $N(0, 1)$. You are
@@ -100,7 +107,7 @@ NOISE = 0.3
 
 
 def log_joint_of(combine):
-    """log p(x, z) for two tasks: x [batch], z [..., batch, 2] -> [..., batch]."""
+    """log p(x, z): x [batch] and z [..., batch, 2] -> [..., batch]."""
 
     def log_joint(x, z):
         likelihood = torch.distributions.Normal(combine(z), NOISE)
@@ -123,25 +130,28 @@ cell_area = float(line[1] - line[0]) ** 2
 
 def exact_log_p(log_joint, x):
     x = torch.tensor(x, dtype=torch.float64)
-    return float(torch.logsumexp(log_joint(x, grid), 0)) + math.log(cell_area)
+    log_sum = torch.logsumexp(log_joint(x, grid), 0)
+    return float(log_sum) + math.log(cell_area)
 
 
-std_of_sum = math.sqrt(2 + NOISE**2)
-by_formula = torch.distributions.Normal(0, std_of_sum).log_prob(torch.tensor(1.0))
-print(f"in series, log p(x = 1): {exact_log_p(in_series, 1.0):.5f} by the grid,", end=" ")
+by_grid = exact_log_p(in_series, 1.0)
+normal = torch.distributions.Normal(0, math.sqrt(2 + NOISE**2))
+by_formula = normal.log_prob(torch.tensor(1.0))
+print(f"in series, log p(x = 1): {by_grid:.5f} by the grid", end=", ")
 print(f"{by_formula:.5f} by the formula for sums")
 
 # %% [markdown]
 # Now the $q$ of notebook 3, a Gaussian without correlations, as good as the ELBO can make it:
 
 
-# %%
+# %% tags=["slide"]
 def best_gaussian(log_joint, x, updates=400):
-    """Mean [2] and standard deviation [2] of the q with the highest ELBO."""
+    """Mean [2] and standard deviation [2] of q with the highest ELBO."""
     mean = torch.tensor([0.2, 0.0], requires_grad=True)
     log_std = torch.full((2,), -1.0, requires_grad=True)
     optimizer = torch.optim.Adam([mean, log_std], lr=0.03)
-    noise = torch.randn(2_000, 2, generator=seeded(0))  # the same in every update
+    # The same noise in every update.
+    noise = torch.randn(2_000, 2, generator=seeded(0))
     for _ in range(updates):
         z = mean + log_std.exp() * noise
         entropy = log_std.sum()  # of q, up to a constant
@@ -154,19 +164,18 @@ def best_gaussian(log_joint, x, updates=400):
 
 tasks = {"in series": in_series, "in parallel": in_parallel}
 one = torch.tensor(1.0)
-gaussians = {name: best_gaussian(log_joint, one) for name, log_joint in tasks.items()}
-for name, (mean, std) in gaussians.items():
+gaussians, densities = {}, {}
+for name, log_joint in tasks.items():
+    mean, std = gaussians[name] = best_gaussian(log_joint, one)
     q = DiagonalGaussian(mean[None], std[None])
     z, log_q = q.rsample_and_log_prob(100_000, seeded(1))
-    gap = exact_log_p(tasks[name], 1.0) - (tasks[name](one, z) - log_q).mean()
+    gap = exact_log_p(log_joint, 1.0) - (log_joint(one, z) - log_q).mean()
     print(f"{name:11}: the ELBO is {gap:.2f} nats below log p(x)")
-figures.leaning_posteriors(
-    {name: lambda z, f=log_joint: f(one, z) for name, log_joint in tasks.items()},
-    gaussians,
-    titles=["In series: it leans", "In parallel: it has a corner"],
-)
+    densities[name] = lambda z, f=log_joint: f(one, z)
+titles = ["In series: it leans", "In parallel: it has a corner"]
+figures.leaning_posteriors(densities, gaussians, titles)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Each time the Gaussian settles for a part. In parallel it takes one arm and leaves out the other, as notebook 5 said
 # of $\mathrm{KL}(q \,\|\, p(z|x))$: a place where $q$ never draws costs nothing. With 50 latents such gaps add up.
 # Another family of $q$ can follow the posterior's shape.
@@ -193,7 +202,7 @@ figures.leaning_posteriors(
 # (`torch.stack([first, second], dim=-1)` puts two columns together.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def step(noise, conditioner):
     """Noise [n, 2] -> z [n, 2], log-determinants [n]."""
     first, second = noise.unbind(-1)
@@ -212,14 +221,15 @@ check.step(step)
 # spreads it little, for large ones it moves it down and spreads it wide.
 
 
-# %%
+# %% tags=["slide"]
 def bend(first):
     return torch.sigmoid(3 * first) - 0.7, 1 - 2 * torch.sigmoid(3 * first)
 
 
 noise = torch.randn(1_500, 2, generator=seeded(0))
 log_scale, shift = bend(noise[:, 0])
-bent = torch.stack([noise[:, 0], noise[:, 1] * log_scale.exp() + shift], dim=-1)
+second = noise[:, 1] * log_scale.exp() + shift
+bent = torch.stack([noise[:, 0], second], dim=-1)
 figures.one_step(noise, bent, "After it: no longer a Gaussian")
 
 # %% [markdown]
@@ -229,13 +239,14 @@ figures.one_step(noise, bent, "After it: no longer a Gaussian")
 # Return $\log q(z)$. (`standard_normal_log_prob` takes `[n, 2]` and returns `[n]`.)
 
 
-# %% tags=["exercise"]
+# %% tags=["exercise", "slide"]
 def log_density(z, conditioner):
     """[n, 2] -> log q(z) [n], in nats."""
     first, second = z.unbind(-1)
     ### BEGIN SOLUTION
     log_scale, shift = conditioner(first)
-    noise = torch.stack([first, (second - shift) * torch.exp(-log_scale)], dim=-1)
+    second = (second - shift) * torch.exp(-log_scale)
+    noise = torch.stack([first, second], dim=-1)
     return standard_normal_log_prob(noise) - log_scale
     ### END SOLUTION
 
@@ -250,17 +261,22 @@ check.log_density(log_density)
 
 # %%
 torch.manual_seed(1)
-flow = InverseAutoregressiveFlow(latent_dim=2, context_dim=1, n_layers=2, width=16)
+flow = InverseAutoregressiveFlow(
+    latent_dim=2, context_dim=1, n_layers=2, width=16
+)
 # It begins as the identity: change that.
-for number, parameter in enumerate(flow.parameters()):
-    parameter.data += 0.15 * torch.randn(parameter.shape, generator=seeded(number))
+for seed, parameter in enumerate(flow.parameters()):
+    noise = torch.randn(parameter.shape, generator=seeded(seed))
+    parameter.data += 0.15 * noise
 standard = DiagonalGaussian(torch.zeros(1, 2), torch.ones(1, 2))
-random_q = flow(standard, context=torch.ones(1, 1))  # what a context is, 6.3 tells
+context = torch.ones(1, 1)  # what that is, 6.3 tells
 with torch.no_grad():
-    mass = random_q.log_prob(grid[:, None].float()).double().exp().sum() * cell_area
-print(f"two steps with random networks: the density integrates to {mass:.4f}")
+    log_q = flow(standard, context).log_prob(grid[:, None].float())
+mass = log_q.double().exp().sum() * cell_area
+print("two steps with random networks: the density integrates", end=" ")
+print(f"to {mass:.4f}")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6.3 A flow for every x
 #
 # A VAE needs a $q(z \mid x)$ for every $x$, with one set of weights. The encoder makes a Gaussian of $x$, as before,
@@ -273,25 +289,26 @@ print(f"two steps with random networks: the density integrates to {mass:.4f}")
 # steps and with one, two and four:
 
 
-# %%
+# %% tags=["slide"]
 def trained_q(n_layers, updates=700):
     """x [batch] -> q(z|x), trained by the ELBO."""
     torch.manual_seed(0)
-    n_context = 8
-    encoder = torch.nn.Sequential(
-        torch.nn.Linear(1, 32), torch.nn.ELU(), torch.nn.Linear(32, 4 + n_context)
+    sizes = [2, 2, 8]  # of the mean, the raw std and the context
+    encoder = nn.Sequential(
+        nn.Linear(1, 32), nn.ELU(), nn.Linear(32, sum(sizes))
     )
-    modules = torch.nn.ModuleList([encoder])
+    modules = nn.ModuleList([encoder])
     if n_layers:
-        modules.append(InverseAutoregressiveFlow(2, n_context, n_layers, width=32))
+        modules.append(InverseAutoregressiveFlow(2, 8, n_layers, width=32))
 
     def q_of(x):
-        mean, raw_std, context = encoder(x[:, None]).split([2, 2, n_context], dim=1)
-        base = DiagonalGaussian(mean, torch.nn.functional.softplus(raw_std) + 1e-3)
+        mean, raw_std, context = encoder(x[:, None]).split(sizes, dim=1)
+        std = nn.functional.softplus(raw_std) + 1e-3
+        base = DiagonalGaussian(mean, std)
         return modules[1](base, context) if n_layers else base
 
     optimizer = torch.optim.Adam(modules.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    schedule = CosineAnnealingLR(optimizer, updates)
     source = seeded(0)
     for _ in range(updates):
         true_z = torch.randn(64, 2, generator=source)
@@ -312,7 +329,8 @@ with torch.no_grad():
     for n, q_of in trained.items():
         z, log_q = q_of(one[None]).rsample_and_log_prob(20_000, seeded(1))
         log_w = in_parallel(one, z) - log_q  # [20000, 1]
-        gap, found = exact - float(elbo(log_w)), Estimate.from_log_weights(log_w[:, 0])
+        gap = exact - float(elbo(log_w))
+        found = Estimate.from_log_weights(log_w[:, 0])
         name = {0: "no step", 1: "one step"}.get(n, f"{n} steps")
         name += f"\nELBO {gap:.2f} below log p(x)"
         name += f"\nESS {found.ess / found.n:.0%} of the draws"
@@ -321,10 +339,10 @@ figures.flows_over_posterior(
     lambda z: in_parallel(one, z), shown, "Two steps reach round the corner"
 )
 
-# %% [markdown]
-# One step cannot do it: its first number stays Gaussian. Two can, and nearly all of the gap is gone. More have little
-# left to do *here*. A better $q$ is also a better proposal: the effective sample size says what share of 20,000 draws
-# counts. (The Gaussian lacks one arm. The few draws that fall there have nearly all of the weight.)
+# %% [markdown] tags=["slide"]
+# **One step cannot do it**: its first number stays Gaussian. **Two can, and nearly all of the gap is gone.** More have
+# little left to do *here*. A better $q$ is also a better proposal: the effective sample size says what share of 20,000
+# draws counts. (The Gaussian lacks one arm. The few draws that fall there have nearly all of the weight.)
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### ☆ More than two numbers, and which way is fast (12 minutes)
@@ -339,14 +357,18 @@ figures.flows_over_posterior(
 
 # %%
 torch.manual_seed(0)
-four = InverseAutoregressiveFlow(latent_dim=4, context_dim=1, n_layers=2, width=32)
-for number, parameter in enumerate(four.parameters()):
-    parameter.data += 0.3 * torch.randn(parameter.shape, generator=seeded(number))
+four = InverseAutoregressiveFlow(
+    latent_dim=4, context_dim=1, n_layers=2, width=32
+)
+for seed, parameter in enumerate(four.parameters()):
+    noise = torch.randn(parameter.shape, generator=seeded(seed))
+    parameter.data += 0.3 * noise
 point, context = torch.tensor([0.3, -0.5, 0.8, 0.1]), torch.ones(1)
 
 
 def derivatives(transform):
-    return torch.func.jacrev(lambda x: transform(x, context)[0])(point).detach()
+    jacobian = torch.func.jacrev(lambda x: transform(x, context)[0])
+    return jacobian(point).detach()
 
 
 first_step, second_step = four.steps
@@ -355,9 +377,8 @@ jacobians = {
     "second step": derivatives(second_step),
     "both": derivatives(four.steps),
 }
-figures.dependencies(
-    jacobians, "Grey: it depends. Each step is triangular, together they are not"
-)
+title = "Grey: it depends. Each step is triangular, together they are not"
+figures.dependencies(jacobians, title)
 
 # %% [markdown]
 # #### One pass, or one for each number
@@ -373,7 +394,11 @@ dense, dense_card = load_checkpoint("mnist-dense")
 def passes(steps, call):
     """How often the networks of the steps ran while ``call`` did."""
     ran = []
-    hooks = [s.others.register_forward_hook(lambda *_: ran.append(1)) for s in steps]
+
+    def note(*_):
+        ran.append(1)
+
+    hooks = [step.others.register_forward_hook(note) for step in steps]
     with torch.no_grad():
         result = call()
     for hook in hooks:
@@ -381,10 +406,14 @@ def passes(steps, call):
     return result, len(ran)
 
 
+def draw_from_q():
+    return dense_q.rsample_and_log_prob(1, seeded(0))
+
+
 digits = datasets.fixed_binarization(datasets.forty_digits())
 dense_q = dense.posterior(digits[:1])
 q_steps, prior_steps = dense.posterior_flow.steps, dense.prior_flow.steps
-(z, _), count = passes(q_steps, lambda: dense_q.rsample_and_log_prob(1, seeded(0)))
+(z, _), count = passes(q_steps, draw_from_q)
 print(f"q:     draw z, with its density     {count:3} passes")
 _, count = passes(q_steps, lambda: dense_q.log_prob(z))
 print(f"       density of a z that is given {count:3}")
@@ -404,7 +433,9 @@ print(f"       draw z                       {count:3}")
 # the slow way count a pass for each number, the first too.)
 
 # %% tags=["exercise"]
-counted = None  # {"draw from q": ..., "density of q": ..., "density of prior": ..., "draw from prior": ...}
+# {"draw from q": ..., "density of q": ...,
+#  "density of prior": ..., "draw from prior": ...}
+counted = None
 ### BEGIN SOLUTION
 counted = {
     "draw from q": 8,
@@ -417,7 +448,7 @@ counted = {
 # %%
 check.passes(counted)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6.4 What flows are worth
 #
 # Two dimensions are a sketch. What do steps bring on binarized MNIST? The model of `mnist-dense`, trained with 0, 2,
@@ -425,19 +456,19 @@ check.passes(counted)
 # 1,000 test images comes from fits, so that no model is helped or hurt by its own $q$ as a proposal. (The file was
 # written by `benchmarks/flows.py`.)
 
-# %%
+# %% tags=["slide"]
 flow_rows = json.loads((DATA / "ablations" / "flows.json").read_text())
 flow_values = load_file(DATA / "ablations" / "flows.safetensors")
 print("steps in q   in prior   log p(x)     ELBO   ELBO of the fits")
 for row in flow_rows:
     if row["seed"] == 0 and row["normalization"] == "none":
-        print(f"{row['posterior']:10} {row['prior']:10} {row['test']:10.2f}", end=" ")
-        print(f"{row['elbo']:8.2f} {row['elbo_of_fits']:18.2f}")
-figures.flows_compared(
-    flow_rows, flow_values, "Two steps in the prior gain more than 2, 4 or 8 in q"
-)
+        print(f"{row['posterior']:10} {row['prior']:10}", end=" ")
+        print(f"{row['test']:10.2f} {row['elbo']:8.2f}", end=" ")
+        print(f"{row['elbo_of_fits']:18.2f}")
+title = "Two steps in the prior gain more than 2, 4 or 8 in q"
+figures.flows_compared(flow_rows, flow_values, title)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - **The prior gains most**: two steps there more than 3 nats. Without them two steps in $q$ gain 0.65, and more steps
 #   nothing that these images would show, after so few epochs. Beside them, steps in $q$ gain 0.3.
 # - **A gap of 4 to 5 nats stays** between ELBO and $\log p(x)$, smaller with a flow in the prior. The last column has the
@@ -463,11 +494,12 @@ figures.flows_compared(
 # begin such that the unit has mean 0 and variance 1 on some images. The same training of four steps, with each:
 
 # %%
-print("hidden layers of four steps in q   log p(x)     ELBO   best epoch of 12")
+print("hidden layers of four steps in q", end="   ")
+print("log p(x)     ELBO   best epoch of 12")
 for row in flow_rows:
     if (row["posterior"], row["prior"], row["seed"]) == (4, 0, 0):
-        print(f"{row['normalization']:32} {row['test']:10.2f} {row['elbo']:8.2f}", end=" ")
-        print(f"{row['best_epoch']:18}")
+        print(f"{row['normalization']:32} {row['test']:10.2f}", end=" ")
+        print(f"{row['elbo']:8.2f} {row['best_epoch']:18}")
 
 # %% [markdown]
 # None was unstable here. The course's steps begin as the identity, scale by 1,000 at most, and training cuts gradients
@@ -476,7 +508,7 @@ for row in flow_rows:
 # 100 images is noisy, and that noise goes into every draw. One training of each. So the library's flows have neither,
 # and weight norm would be the first thing to try in a longer training.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6.5 Grey and colour
 #
 # From here on pixels have 256 levels, and $p(x \mid z)$ of each is one of three: a logistic cut into bins, as in
@@ -484,20 +516,20 @@ for row in flow_rows:
 # number for each of the 256 levels. First grey MNIST, with networks that are the same but for their last layer, all
 # trained for six epochs on one processor core. From the cards, of all 10,000 test images:
 
-# %%
+# %% tags=["slide"]
 EIGHT_BIT = ["logistic", "mixture", "softmax"]
 print("p(x|z)     numbers a pixel   log p(x)   bits per dimension")
 for name, numbers in zip(EIGHT_BIT, [2, 15, 256], strict=True):
-    found = read_card(f"mnist-8bit-small-{name}").metrics["test"].log_likelihood
+    card = read_card(f"mnist-8bit-small-{name}")
+    found = card.metrics["test"].log_likelihood
     error = found.std_error_over_images / (784 * math.log(2))
     print(f"{name:9} {numbers:16} {found.value:10.0f}", end=" ")
     print(f"{found.bits_per_dim:12.3f} ± {error:.3f}")
 grey_levels = (255 * datasets.forty_digits()).round()
-print(
-    f"of forty test digits {(grey_levels == 0).float().mean():.0%} of the values are 0",
-    end=", ",
-)
-print(f"and {(grey_levels >= 252).float().mean():.0%} are 252 to 255")
+dark = (grey_levels == 0).float().mean()
+bright = (grey_levels >= 252).float().mean()
+print(f"of forty test digits {dark:.0%} of the values are 0", end=", ")
+print(f"and {bright:.0%} are 252 to 255")
 grey_draws = {}
 for name in EIGHT_BIT:
     grey_model, _ = load_checkpoint(f"mnist-8bit-small-{name}")
@@ -506,8 +538,8 @@ for name in EIGHT_BIT:
         grey_draws[name] = grey_model.mean_image(z).view(12, 1, 28, 28)
 image_rows(grey_draws, "Mean images of draws from the three models")
 
-# %% [markdown]
-# With 50,000 images the softmax is clearly ahead. On the 1,300 digits of notebook 5 it was the last: it had seen too few
+# %% [markdown] tags=["slide"]
+# **With 50,000 images the softmax is clearly ahead.** On the 1,300 digits of notebook 5 it was the last: it had seen too few
 # examples of each level. MNIST has enough of them, and its levels are peculiar. Four of five values are exactly 0, and of
 # the others many are one of the last four levels, which no single bell can follow. Five come closer. The price: a step of
 # training takes eight times as long with a softmax as with one logistic (516 ms in place of 62, see
@@ -521,16 +553,16 @@ image_rows(grey_draws, "Mean images of draws from the three models")
 # `cifar10-sample-logistic` from the same with one. They are shown two photographs that come with scikit-learn, cut
 # into tiles, which neither has seen.
 
-# %%
+# %% tags=["slide"]
 colour, colour_card = load_checkpoint("cifar10-sample-resnet")
 one_logistic, one_card = load_checkpoint("cifar10-sample-logistic")
 
 
 def tiles(photograph):
-    """A photograph [height, width, 3] -> 15 images [15, 3, 32, 32] in [0, 1], of whole levels."""
+    """[height, width, 3] -> images [15, 3, 32, 32], whole levels / 255."""
     pixels = torch.tensor(photograph[:384, :640]).movedim(-1, 0).float()
-    small = torch.nn.functional.avg_pool2d(pixels, 4).round() / 255  # [3, 96, 160]
-    rows = small.unflatten(1, (3, 32)).unflatten(3, (5, 32))  # [3, 3, 32, 5, 32]
+    levels = nn.functional.avg_pool2d(pixels, 4).round()  # [3, 96, 160]
+    rows = (levels / 255).unflatten(1, (3, 32)).unflatten(3, (5, 32))
     return rows.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
 
@@ -539,7 +571,8 @@ with torch.no_grad():
     z = colour.posterior(photos).rsample(1, seeded(0))[0]
     again = colour.mean_image(z).view_as(photos)
     with_noise = colour.sample_conditional(z, seeded(1)).view_as(photos)
-    draws = colour.mean_image(colour.sample_prior(12, seeded(2))).view(12, 3, 32, 32)
+    new_z = colour.sample_prior(12, seeded(2))
+    draws = colour.mean_image(new_z).view(12, 3, 32, 32)
 image_rows(
     {
         "photograph": photos[::3][:10],
@@ -550,26 +583,25 @@ image_rows(
     "Tiles of two photographs, what 32 numbers keep of them, and new ones",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The mean image is a blur: 32 latents hold where it is light and where it is green, and no more. A *draw* from
-# $p(x \mid z)$ looks far worse, and that is the honest picture of the model. Given $z$ all pixels are independent, so
-# what the latents do not say becomes noise. Bits per dimension pay for that noise, pixel by pixel.
+# $p(x \mid z)$ looks far worse, and that is the honest picture of the model. **Given $z$ all pixels are independent, so
+# what the latents do not say becomes noise.** Bits per dimension pay for that noise, pixel by pixel.
 
-# %%
+# %% tags=["slide"]
 on_photos = {
-    name: log_likelihood(model, photos, 100)
-    for name, model in {"one logistic": one_logistic, "five": colour}.items()
+    "one logistic": log_likelihood(one_logistic, photos, 100),
+    "five": log_likelihood(colour, photos, 100),
 }
-print("bits per dimension, 100 draws    training images    test images    these tiles")
+print("bits per dimension, 100 draws    training images", end="    ")
+print("test images    these tiles")
 for name, card in {"one logistic": one_card, "five": colour_card}.items():
     seen = card.metrics["train"].log_likelihood.bits_per_dim
-    test = next(one for one in card.metrics["test"].all if one.size[1] == 100)
-    error = test.log_likelihood.std_error_over_images / (3072 * math.log(2))
-    print(
-        f"{name:32} {seen:.2f} {test.log_likelihood.bits_per_dim:18.2f} ± {error:.2f}",
-        end="",
-    )
-    print(f"{on_photos[name].bits_per_dim:11.2f}")
+    tests = card.metrics["test"].all
+    test = next(one for one in tests if one.size[1] == 100).log_likelihood
+    error = test.std_error_over_images / (3072 * math.log(2))
+    print(f"{name:32} {seen:.2f} {test.bits_per_dim:18.2f}", end=" ")
+    print(f"± {error:.2f}{on_photos[name].bits_per_dim:11.2f}")
 
 
 def five_less_one(values, encoder=""):
@@ -578,18 +610,22 @@ def five_less_one(values, encoder=""):
     return Estimate.from_values(difference / (3072 * math.log(2)))
 
 
-on_test = load_file(DATA / "ablations" / "colour.safetensors")  # from benchmarks/colour.py
+# Made by benchmarks/colour.py.
+on_test = load_file(DATA / "ablations" / "colour.safetensors")
 on_tiles = {name: found.per_image for name, found in on_photos.items()}
 for where, gain in {
     "test images": five_less_one(on_test, ", encoder"),
     "these tiles": five_less_one(on_tiles),
 }.items():
-    print(f"five less one, {where}: {gain.value:+.3f} ± {gain.std_error:.3f}")
-low = {n: on_test[f"{n}, fits"] - on_test[f"{n}, encoder"][:100] for n in on_tiles}
-print("the encoder's estimates are low by", end=" ")
-print(*(f"{values.mean():.0f}" for values in low.values()), sep=" and ", end=" nats\n")
+    print(f"five less one, {where}: {gain.value:+.3f}", end=" ")
+    print(f"± {gain.std_error:.3f}")
+low = []
+for name in on_tiles:
+    short = on_test[f"{name}, fits"] - on_test[f"{name}, encoder"][:100]
+    low.append(f"{short.mean():.0f}")
+print("the encoder's estimates are low by", " and ".join(low), "nats")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Others report for CIFAR-10, in bits per dimension:
 #
 # | | | trained on |
@@ -634,8 +670,9 @@ print(*(f"{values.mean():.0f}" for values in low.values()), sep=" and ", end=" n
 def fewest_bits(scale):
     """The scale in levels, a number -> bits, a number."""
     ### BEGIN SOLUTION
-    area = 1 / (1 + math.exp(-0.5 / scale)) - 1 / (1 + math.exp(0.5 / scale))
-    return -math.log2(area)
+    above = 1 / (1 + math.exp(-0.5 / scale))
+    below = 1 / (1 + math.exp(0.5 / scale))
+    return -math.log2(above - below)
     ### END SOLUTION
 
 
@@ -649,22 +686,21 @@ for reading, least_scale in {
 }.items():
     edge = torch.tensor(0.5 / least_scale)
     bits = -torch.log2(torch.sigmoid(edge) - torch.sigmoid(-edge))
-    print(
-        f"{reading}: scale at least {least_scale:5.2f} levels, so {bits:.2f} bits at best"
-    )
+    print(f"{reading}: scale at least {least_scale:5.2f} levels", end=", ")
+    print(f"so {bits:.2f} bits at best")
 
 with torch.no_grad():
     pixels = colour.conditional(colour.posterior(photos).mean)
     likely = pixels.logits.softmax(-1) > 0.05  # components that count
+    code = one_logistic.posterior(photos).mean
     scale_logs = {
-        "one logistic": one_logistic.conditional(
-            one_logistic.posterior(photos).mean
-        ).log_scales,
+        "one logistic": one_logistic.conditional(code).log_scales,
         "five, those that count": pixels.log_scales[likely],
     }
     std = colour.posterior(photos).std
 print(f"standard deviations of q(z|x): {std.min():.3f} to {std.max():.2f}")
-figures.log_scales(scale_logs, (-7.0, 0.0), "Neither model comes near limits of -7 and 0")
+title = "Neither model comes near limits of -7 and 0"
+figures.log_scales(scale_logs, (-7.0, 0.0), title)
 
 # %% [markdown]
 # Had it been the inverse scale itself, for intensities from 0 to 1 as here, an inner level could not cost less than
@@ -697,7 +733,9 @@ grid_draws = load_file(DATA / "ablations" / "upsampling.safetensors")
 print("                what the decoder adds to      reconstructions of")
 print("                the mean, before and after    400 test images")
 for name, row in grid_rows.items():
-    shares = f"{row['before']:.0%} and {row['after']:.0%}" if "before" in row else ""
+    shares = ""
+    if "before" in row:
+        shares = f"{row['before']:.0%} and {row['after']:.0%}"
     print(f"{name:14}  {shares:29} {row['levels']:.2f} levels")
 image_rows(
     {
@@ -722,54 +760,60 @@ image_rows(
 # card tells which pictures a model was trained on, wherever they lay. Here the letters and digits of the fonts that
 # come with matplotlib:
 
-# %%
+# %% tags=["slide"]
 folder = Path(tempfile.mkdtemp()) / "glyphs"
 folder.mkdir()
 font_folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-fonts = [*font_folder.glob("DejaVuS*.ttf"), *font_folder.glob("STIXGeneral*.ttf")]
+characters = string.ascii_letters + string.digits
+fonts = list(font_folder.glob("DejaVuS*.ttf"))
+fonts += font_folder.glob("STIXGeneral*.ttf")
 for font_file in fonts:
     if "Display" in font_file.stem:  # symbols only
         continue
     font = ImageFont.truetype(str(font_file), 18)
-    for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789":
+    for letter in characters:
         picture = Image.new("L", (24, 24))
-        ImageDraw.Draw(picture).text((12, 12), letter, 255, font, anchor="mm")
+        pen = ImageDraw.Draw(picture)
+        pen.text((12, 12), letter, 255, font, anchor="mm")
         picture.save(folder / f"{font_file.stem}-{ord(letter)}.png")
 glyphs = datasets.from_folder(folder)
-print(f"{len(glyphs.train)} training images, {glyphs.shape}, {glyphs.levels} levels")
-image_rows(
-    {"": glyphs.train[:14], " ": glyphs.train[14:28]}, "Letters and digits of several fonts"
-)
+print(f"{len(glyphs.train)} training images, {glyphs.shape}", end=", ")
+print(f"{glyphs.levels} levels")
+title = "Letters and digits of several fonts"
+image_rows({"": glyphs.train[:14], " ": glyphs.train[14:28]}, title)
 
 # %% [markdown]
 # `images-dense` and `images-resnet` are presets that take their shape and levels from the data. The commands for a
 # folder `glyphs` are below, and after them the first of them in Python, with fewer epochs:
 #
 # ```
-# python -m course_lib train images-dense --data glyphs --tensorboard
-# python -m course_lib evaluate build/checkpoints/images-dense.safetensors --data glyphs
-# python -m course_lib sample build/checkpoints/images-dense.safetensors
-# python -m course_lib reconstruct build/checkpoints/images-dense.safetensors --data glyphs
+# python -m course_lib train images-dense --data glyphs --out my --tensorboard
+# python -m course_lib evaluate my/images-dense.safetensors --data glyphs
+# python -m course_lib sample my/images-dense.safetensors
+# python -m course_lib reconstruct my/images-dense.safetensors --data glyphs
 # ```
 
 # %% tags=["nbval-ignore-output"]
 preset = for_data(PRESETS["images-dense"].in_epochs(30), glyphs)
 weights = train(preset, folder.parent, data=glyphs)
 
-# %%
+# %% tags=["slide"]
 files = CheckpointFiles.of(weights)
-records = [json.loads(record) for record in files.log.read_text().splitlines()]
-print("the log has a line for each validation, with:", ", ".join(records[0]))
-figures.training_log(records, "Validation images choose which weights are kept")
+lines = files.log.read_text().splitlines()
+records = [json.loads(line) for line in lines]
+fields = ", ".join(records[0])
+print("the log has a line for each validation, with:", fields)
+title = "Validation images choose which weights are kept"
+figures.training_log(records, title)
 
 # %% [markdown]
 # With `--tensorboard` the same numbers go to TensorBoard (`pip install tensorboard`, then
-# `tensorboard --logdir build/checkpoints`, and open the address that it prints). Beside the curves it shows pictures:
+# `tensorboard --logdir my`, and open the address that it prints). Beside the curves it shows pictures:
 # at each validation `train` draws images from the prior, always from the same noise, and reconstructs the same
 # validation images. Without TensorBoard they lie in a folder beside the log. The draws at the first validation and at
 # the last:
 
-# %%
+# %% tags=["slide"]
 pictures = sorted(files.pictures.glob("samples-*.png"))
 figures.pictures_beside_each_other(
     {"first": pictures[0], "last": pictures[-1]},
@@ -780,9 +824,8 @@ figures.pictures_beside_each_other(
 # %% tags=["nbval-ignore-output"]
 own, own_card = load_checkpoint(weights)
 found = log_likelihood(own, glyphs.test, 200)
-print(
-    f"{len(glyphs.test)} test images: {found.bits_per_dim:.1f} bits per dimension", end=", "
-)
+print(f"{len(glyphs.test)} test images:", end=" ")
+print(f"{found.bits_per_dim:.1f} bits per dimension", end=", ")
 print("and the card says what it was trained on:", own_card.data)
 
 # %% [markdown]
@@ -838,7 +881,11 @@ with torch.no_grad():
     plain_x = plain.sample_conditional(plain_z, seeded(1))
 by_fits = log_likelihood(plain, plain_x, 2_000, proposal=adapted)
 plain_moves = {"n_leapfrog": 3, "target_acceptance": 0.8}
-with_memory = {"n_leapfrog": 1, "momentum_refreshment": 0.1, "target_acceptance": 0.98}
+with_memory = {
+    "n_leapfrog": 1,
+    "momentum_refreshment": 0.1,
+    "target_acceptance": 0.98,
+}
 ways = {
     "from the prior, fresh momentum": {"start": "prior", **plain_moves},
     "from the prior, HAIS": {"start": "prior", **with_memory},
@@ -849,12 +896,12 @@ ways = {
 GRADIENTS = 300  # for each of 8 chains and each image
 short = {}
 for name, settings in ways.items():
-    run = Annealing(GRADIENTS // settings["n_leapfrog"], n_chains=8, **settings)
+    n_steps = GRADIENTS // settings["n_leapfrog"]
+    run = Annealing(n_steps, n_chains=8, **settings)
     found = annealed_importance_sampling(plain, plain_x, run)
     short[name] = Estimate.from_values(found.per_image - by_fits.per_image)
-figures.shortfalls(
-    short, "the fits", "Where the walk starts matters more than how it moves"
-)
+title = "Where the walk starts matters more than how it moves"
+figures.shortfalls(short, "the fits", title)
 
 # %% [markdown]
 # From the prior 300 gradients end a nat or more too low, with memory and without. More complex models and longer ways
@@ -871,10 +918,11 @@ figures.shortfalls(
 # %% tags=["headline"]
 with torch.no_grad():
     z, log_q = trained[4](one[None]).rsample_and_log_prob(20_000, seeded(2))
-    flow_estimate = Estimate.from_log_weights((in_parallel(one, z) - log_q)[:, 0])
+    log_w = in_parallel(one, z) - log_q
+flow_estimate = Estimate.from_log_weights(log_w[:, 0])
 flow_estimate.against(math.exp(exact))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - A posterior leans wherever several latents explain the same thing. A Gaussian without correlations pays for that in
 #   the ELBO, and in weights.
 # - A flow pushes draws through invertible steps with known volume change. An autoregressive step moves each number by
@@ -884,7 +932,14 @@ flow_estimate.against(math.exp(exact))
 # - Bits per dimension make images of any size comparable, models only if they were measured on the same images and had
 #   the same to learn from.
 # - A number without its data, its draws and its error is a rumour. A card, a log and pictures are cheap.
-#
+
+# %% [markdown]
+# How far you came, by the checks that you ran since this kernel was started:
+
+# %%
+progress(check)
+
+# %% [markdown]
 # ### Three questions
 #
 # <details><summary><b>1.</b> Why does the encoder's Gaussian not simply get a full covariance matrix?</summary>
