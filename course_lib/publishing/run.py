@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from jinja2 import DictLoader
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.reader import NotJSONError
 
@@ -16,18 +14,10 @@ from course_lib.estimates import COMPARISON_MIME
 from course_lib.files import write_atomically
 from course_lib.publishing import BUILD, NOTEBOOKS
 from course_lib.publishing.execution import NotebookFailed, execute
+from course_lib.publishing.pages import Link, title_of, web_page
 from course_lib.publishing.sources import as_bytes, has_tag
 
 __all__ = ["Outcome", "run", "table"]
-
-# JupyterLab's own page, whose pictures would leave out the alternative texts of the notebook.
-PAGE = """\
-{%- extends "lab/index.html.j2" -%}
-{%- block data_png -%}
-{%- set alt = output | get_metadata("alt", "image/png") -%}
-{{ super() | replace("<img ", '<img alt="' ~ (alt | escape_html) ~ '" ', 1) if alt else super() }}
-{%- endblock -%}
-"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Outcome:
 
 
 def run(*, folder: Path = NOTEBOOKS, build_folder: Path = BUILD) -> list[Outcome]:
-    """Execute the notebooks of ``folder`` in order; keep each as a notebook and as a web page.
+    """Execute the notebooks of ``folder`` in order; keep each as a notebook and as a web page, which loads nothing.
 
     A notebook that fails is kept up to its failing cell, and the next one runs.
 
@@ -57,10 +47,13 @@ def run(*, folder: Path = NOTEBOOKS, build_folder: Path = BUILD) -> list[Outcome
         raise ValueError(
             f"There are no notebooks in {folder}: they come with the course's repository, not with its wheel."
         )
+    notebooks = [_read(path) for path in paths]
+    pages = [Link(f"{path.stem}.html", title_of(n)) for path, n in zip(paths, notebooks, strict=True)]
+    neighbours = zip([None, *pages[:-1]], [*pages[1:], None], strict=True)
     outcomes: list[Outcome] = []
-    for path in paths:
+    for path, notebook, links in zip(paths, notebooks, neighbours, strict=True):
         try:
-            outcomes.append(_run_one(path, build_folder))
+            outcomes.append(_run_one(path, notebook, build_folder, links))
         except KeyboardInterrupt:
             message = f"{len(outcomes)} of {len(paths)} notebooks ran and are kept in {build_folder}."
             raise KeyboardInterrupt(message) from None
@@ -78,11 +71,14 @@ def table(outcomes: list[Outcome]) -> str:
     )
 
 
-def _run_one(path: Path, build_folder: Path) -> Outcome:
+def _read(path: Path) -> NotebookNode:
     try:
-        notebook = nbformat.read(path, as_version=4)
+        return nbformat.read(path, as_version=4)
     except (NotJSONError, nbformat.ValidationError):
         raise ValueError(f"{path} is not a notebook.") from None
+
+
+def _run_one(path: Path, notebook: NotebookNode, build_folder: Path, links: tuple[Link | None, Link | None]) -> Outcome:
     started = time.perf_counter()
     failure: str | None = None
     try:
@@ -90,7 +86,7 @@ def _run_one(path: Path, build_folder: Path) -> Outcome:
     except NotebookFailed as error:
         failure = str(error)
     seconds = time.perf_counter() - started
-    page = _web_page(notebook, title=path.stem)
+    page = web_page(notebook, before=links[0], after=links[1])
     write_atomically({build_folder / path.name: as_bytes(notebook), build_folder / f"{path.stem}.html": page.encode()})
     if failure is not None:
         return Outcome(path.stem, seconds, verdict=failure, ok=False)
@@ -114,9 +110,3 @@ def _headline(notebook: NotebookNode) -> NotebookNode | None:
                 if COMPARISON_MIME in output.get("data", {}):
                     return output.data[COMPARISON_MIME]
     return None
-
-
-def _web_page(notebook: NotebookNode, *, title: str) -> str:
-    exporter = HTMLExporter(extra_loaders=[DictLoader({"described.html.j2": PAGE})], template_file="described.html.j2")
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    return page
