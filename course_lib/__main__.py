@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from course_lib.commands import machine, models, notebooks
+from course_lib.commands import classroom, machine, models, notebooks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="An error is told in one sentence; with COURSE_TRACEBACK=1 in the environment, with its traceback.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (machine, notebooks, models):
+    for group in (machine, notebooks, classroom, models):
         group.add(commands)
     return parser
 

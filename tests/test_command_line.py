@@ -28,7 +28,10 @@ from course_lib.training.presets import summary
 from course_lib.training.states import load_state
 from course_lib.vae import log_likelihood
 
-COMMANDS = ["doctor", "check", "data", "run", "lab", "build", "train", "evaluate", "sample", "reconstruct", "zoo"]
+COMMANDS = [
+    *("doctor", "check", "data", "run", "lab", "build", "release", "marks"),
+    *("train", "evaluate", "sample", "reconstruct", "zoo"),
+]
 
 
 def course_lib(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
