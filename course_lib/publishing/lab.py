@@ -12,7 +12,7 @@ __all__ = ["CONFIGURATION", "arguments", "open_lab"]
 START = "START.md"
 # In the list of files; links of the start page still lead into them.
 HIDDEN = ("source", "solutions", "__pycache__", "*.pyc")
-# A folder for JUPYTER_CONFIG_PATH: text files open as pages, and JupyterLab asks nobody about its news.
+# A folder for JUPYTER_CONFIG_PATH: text files open as pages, code wraps in a narrow window, no question about news.
 CONFIGURATION = Path(__file__).with_name("jupyter")
 
 
