@@ -661,9 +661,10 @@ print("the encoder's estimates are low by", " and ".join(low), "nats")
 #
 # #### Exercise 4: the fewest bits
 #
-# A level gets the area of a logistic over its bin, $\sigma\big((i + \tfrac12 - \mu)/s\big) - \sigma\big((i - \tfrac12
-# - \mu)/s\big)$, with mean and scale in levels. That is largest for $\mu = i$. Return the fewest bits that a level
-# can then cost, as a function of the scale $s$. (Not the first or the last level, whose bins are open.)
+# A level gets the area of a logistic over its bin,
+# $\sigma\big((i + \tfrac12 - \mu)/s\big) - \sigma\big((i - \tfrac12 - \mu)/s\big)$, with mean and scale in levels.
+# That is largest for $\mu = i$. Return the fewest bits that a level can then cost, as a function of the scale $s$.
+# (Not the first or the last level, whose bins are open.)
 
 
 # %% tags=["exercise"]
