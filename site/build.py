@@ -47,7 +47,7 @@ def main(out: Path, address: str = "") -> int:
         return status
     texts = (path.read_text(encoding="utf-8") for path in new.rglob("*.html"))
     write_atomically({new / "_static" / "math.woff2": math_font(characters(texts))})
-    write_decks(new / "slides")
+    write_decks(new / "slides", math_font="../_static/math.woff2")
     shutil.rmtree(out, ignore_errors=True)
     new.rename(out)
     return 0

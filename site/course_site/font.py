@@ -17,6 +17,7 @@ __all__ = ["characters", "math_font"]
 
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
+ROOT = "√"
 # A browser shows a one-letter identifier in italics, which are characters of their own.
 UPPER, LOWER, GREEK = 0x1D434, 0x1D44E, 0x1D6FC
 
@@ -27,6 +28,8 @@ def characters(pages: Iterable[str]) -> set[str]:
     for page in pages:
         for formula in FORMULA.findall(page):
             found |= set(html.unescape(TAG.sub("", formula)))
+            # The browser draws the sign of a root, which no formula contains as a character.
+            found |= {ROOT} if "<msqrt" in formula or "<mroot" in formula else set()
     return found | {_italic(one) for one in found}
 
 
