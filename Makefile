@@ -1,16 +1,18 @@
-# `make run` and `make test` work as the first command after a clone; Python >= 3.11 is all they need.
+# `make run` and `make test` work as the first command after a clone; Python 3.11 to 3.14 is all they need.
 
 PYTHON ?= python3
 UPGRADE ?= --upgrade
 VENV := .venv
 BIN := $(VENV)/bin
+# What a learner needs is there; what tests, style checks and the website need is, too.
 READY := $(VENV)/ready
+READY_DEV := $(VENV)/ready-dev
 
 # With another backend than the notebook's own, figures would not appear in the notebooks.
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab doctor bench notebooks lint lock clean
+.PHONY: help run lab doctor check test bench notebooks site lint lock clean gpu
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -18,23 +20,29 @@ help:  ## say what there is to make
 run: $(READY)  ## run the notebooks in order and compare their estimates with the exact answers
 	$(BIN)/python -m course_lib run
 
-# With COVERAGE="-m coverage run" as in .ci/run it is also measured what the tests reach.
-test: $(READY)  ## prove all of it: the library, the notebooks, the command line, JupyterLab
-	$(BIN)/python $(COVERAGE) -m pytest
-
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/python -m jupyterlab notebooks
+	$(BIN)/python -m course_lib lab
 
 doctor: $(READY)  ## check that this machine is ready for the course
 	$(BIN)/python -m course_lib doctor
 
-bench: $(READY)  ## measure speed and memory against what a user would write instead
+check: $(READY)  ## try the course in a minute: estimates of each kind against exact answers, and a notebook
+	$(BIN)/python -m course_lib check
+
+# With COVERAGE="-m coverage run" as in .ci/run it is also measured what the tests reach.
+test: $(READY_DEV)  ## prove all of it: the library, the notebooks, the command line, JupyterLab
+	$(BIN)/python $(COVERAGE) -m pytest
+
+bench: $(READY_DEV)  ## measure speed and memory against what a user would write instead
 	$(BIN)/python -m pytest benchmarks -n 0 -s
 
-notebooks: $(READY)  ## rebuild the notebooks that differ from notebooks/source
+notebooks: $(READY_DEV)  ## rebuild the notebooks that differ from notebooks/source
 	$(BIN)/python -m course_lib build
 
-lint: $(READY)  ## check style, types and the import rules
+site: $(READY_DEV)  ## build the website into build/site
+	$(BIN)/python site/build.py
+
+lint: $(READY_DEV)  ## check style, types and the import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -52,10 +60,12 @@ lock:  ## choose the newest versions of all packages anew
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) build
 
-# Written last: an interrupted installation leaves no such file, and the next call starts afresh.
-$(READY): pyproject.toml requirements.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The course needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try `make PYTHON=python3.12`." % sys.version_info[:2])'
-	@echo "Installing the course into $(VENV): once, for a minute or two."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+# install.py writes these files last, so that an interrupted installation goes on. `make GPU=1 run` asks it every time,
+# because what is there may be the build without CUDA.
+$(READY): install.py pyproject.toml requirements.txt constraints.txt $(if $(GPU),gpu)
+	@$(PYTHON) install.py $(if $(GPU),--gpu)
+
+$(READY_DEV): install.py pyproject.toml requirements.txt requirements-dev.txt constraints.txt $(if $(GPU),gpu)
+	@$(PYTHON) install.py --dev $(if $(GPU),--gpu)
+
+gpu:

@@ -7,28 +7,30 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from course_lib.resources import DATA
 
 __all__ = ["Check", "examine", "report"]
 
 DISTRIBUTION = "monte-carlo-to-vaes"
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 MEMORY_NEEDED = 2.0  # GB free: the largest notebook, JupyterLab and a browser
 KERNEL_TIMEOUT = 20  # seconds
 
 # Packages that are imported under another name than they are installed under.
-_MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+_MODULES = {"markdown-it-py": "markdown_it", "pillow": "PIL", "pyzmq": "zmq", "scikit-learn": "sklearn"}
 
 _PYTHON = f'"{sys.executable}"' if " " in sys.executable else sys.executable
 _ROOT = DATA.parent
 # A checkout is installed from its folder, and git has what is missing in it; a wheel is installed again, whole.
 _IS_CHECKOUT = (_ROOT / "pyproject.toml").is_file()
 _INSTALL = (
-    f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}[dev]"'
+    f'{_PYTHON} -m pip install -c "{_ROOT / "constraints.txt"}" -e "{_ROOT}"'
     if _IS_CHECKOUT
     else f"{_PYTHON} -m pip install --force-reinstall WHEEL   (the file that the course came in)"
 )
@@ -88,12 +90,12 @@ def _guarded(name: str, check: Callable[[], tuple[str, str | None]]) -> Check:
 
 def _python() -> tuple[str, str | None]:
     found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info >= OLDEST_PYTHON:
+    if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
         return found, None
-    wanted = ".".join(map(str, OLDEST_PYTHON))
+    oldest, newest = (".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON))
     return (
-        f"{found}; the course needs {wanted} or newer",
-        "make run PYTHON=python3.12   (after installing it)",
+        f"{found}; the course needs {oldest} to {newest}",
+        "python3.12 install.py   (after installing it; with make: make run PYTHON=python3.12)",
     )
 
 
@@ -134,11 +136,24 @@ def _accelerator() -> tuple[str, str | None]:
     except Exception as error:
         trouble = f"torch is installed but does not import ({type(error).__name__}: {error})"
         return trouble, f"{_PYTHON} -m pip uninstall --yes torch"
+    build = f"PyTorch {torch.__version__.partition('+')[0]}"
     if torch.cuda.is_available():
-        return f"CUDA: {torch.cuda.get_device_name()}", None
+        return f"CUDA: {torch.cuda.get_device_name()}; {build}, CUDA {torch.version.cuda} build", None
     if torch.backends.mps.is_available():
-        return "MPS (Apple silicon)", None
-    return "none; torch computes on the processor", None
+        return f"MPS (Apple silicon); {build}", None
+    has_card = shutil.which("nvidia-smi") is not None
+    if torch.version.cuda is None:
+        advice = "; there is an NVIDIA card: `make run GPU=1` brings the build for it" if has_card else ""
+        return f"none; {build}, CPU build{advice}", None
+    build = f"{build}, CUDA {torch.version.cuda} build"
+    if has_card:
+        return f"none; {build}, which cannot use the NVIDIA card here: its driver may be too old", None
+    size = _gigabytes(Path(torch.__file__).parents[1] / "nvidia")
+    return f"none; {build}, and no NVIDIA card: {size:.1f} GB could go (remove .venv, install again)", None
+
+
+def _gigabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
 
 
 def _steps() -> list[Check]:

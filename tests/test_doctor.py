@@ -30,9 +30,14 @@ def test_all_is_well_here():
     assert [check.found for check in examine() if not check.ok] == []
 
 
-def test_an_old_python_is_found(monkeypatch, no_kernel):
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    assert "PYTHON=" in found("Python").remedy
+@pytest.mark.parametrize("version, fits", [((3, 10, 4), False), ((3, 14, 2), True), ((3, 15, 0), False)])
+def test_a_python_without_packages_for_it_is_found(monkeypatch, no_kernel, version, fits):
+    monkeypatch.setattr(sys, "version_info", version)
+    check = found("Python")
+    assert check.ok == fits
+    if not fits:
+        assert check.found.endswith("the course needs 3.11 to 3.14")
+        assert "PYTHON=" in check.remedy
 
 
 def test_a_missing_package_is_found(monkeypatch, no_kernel):
@@ -106,10 +111,13 @@ def test_a_damaged_checkpoint_is_found(monkeypatch, tmp_path, no_kernel):
 
 
 @pytest.fixture
-def torch(monkeypatch):
+def torch(monkeypatch, tmp_path):
     """A torch that says what the test wants, whether the real one is installed or not."""
     module = types.ModuleType("torch")
     module.__spec__ = types.SimpleNamespace()
+    module.__version__ = "2.13.0+cpu"
+    module.__file__ = str(tmp_path / "torch" / "__init__.py")
+    module.version = types.SimpleNamespace(cuda=None)
     module.cuda = types.SimpleNamespace(is_available=lambda: False, get_device_name=lambda: "a GPU")
     module.backends = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
     monkeypatch.setitem(sys.modules, "torch", module)
@@ -119,12 +127,37 @@ def torch(monkeypatch):
     return module
 
 
-def test_accelerators_are_named(torch, no_kernel):
-    assert found("accelerator").found == "none; torch computes on the processor"
+@pytest.fixture
+def card(monkeypatch):
+    """Say whether an NVIDIA card is there."""
+
+    def is_there(answer):
+        monkeypatch.setattr(doctor.shutil, "which", lambda name: "/bin/nvidia-smi" if answer else None)
+
+    return is_there
+
+
+def test_accelerators_and_the_build_of_torch_are_named(torch, card, no_kernel):
+    card(False)
+    assert found("accelerator").found == "none; PyTorch 2.13.0, CPU build"
     torch.backends.mps.is_available = lambda: True
-    assert found("accelerator").found == "MPS (Apple silicon)"
+    assert found("accelerator").found == "MPS (Apple silicon); PyTorch 2.13.0"
     torch.cuda.is_available = lambda: True
-    assert found("accelerator").found == "CUDA: a GPU"
+    torch.version.cuda = "13.0"
+    assert found("accelerator").found == "CUDA: a GPU; PyTorch 2.13.0, CUDA 13.0 build"
+
+
+def test_a_build_for_another_machine_than_this_is_named(torch, card, no_kernel, tmp_path):
+    card(True)
+    assert found("accelerator").found.endswith("; there is an NVIDIA card: `make run GPU=1` brings the build for it")
+    torch.version.cuda = "13.0"
+    assert found("accelerator").found.endswith("which cannot use the NVIDIA card here: its driver may be too old")
+    card(False)
+    library = tmp_path / "nvidia" / "cublas" / "lib.so"
+    library.parent.mkdir(parents=True)
+    with library.open("wb") as file:
+        file.truncate(200_000_000)
+    assert "CUDA 13.0 build, and no NVIDIA card: 0.2 GB could go" in found("accelerator").found
 
 
 def test_steps_on_the_gpu_are_checked_when_asked_for(monkeypatch, no_kernel):

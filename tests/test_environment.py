@@ -1,14 +1,16 @@
 """One source of dependencies: every way to install the course comes to the same packages."""
 
 import re
-import subprocess
 import tomllib
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,25 +41,20 @@ def test_conda_brings_python_and_pip_and_nothing_else(conda):
     from_conda = [Requirement(item) for item in conda if isinstance(item, str)]
     assert sorted(requirement.name for requirement in from_conda) == ["pip", "python"]
     python = next(requirement for requirement in from_conda if requirement.name == "python")
-    assert str(python.specifier) == PROJECT["requires-python"]
+    assert python.specifier == SpecifierSet(PROJECT["requires-python"])
 
 
-def test_the_pip_part_is_what_make_and_ci_install(conda):
-    pip_parts = [item for item in conda if not isinstance(item, str)]
-    assert pip_parts == [{"pip": ["-r requirements.txt"]}]
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.findall(r"pip install .*?(-r .*)", makefile) == ["-r requirements.txt"]
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert not re.search(r"\bpip\b", ci)
-    assert re.search(r"^make test\b", ci, re.MULTILINE)
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
-    assert commands == [".ci/run"]
-
-
-def test_what_is_installed_is_the_project_at_the_pinned_versions():
-    assert lines("requirements.txt") == ["-c constraints.txt", "-e .[dev]"]
+def test_conda_pip_and_make_install_the_same(conda):
+    """What a learner installs, and for tests what is added to it: the project at the pinned versions."""
+    assert [item for item in conda if not isinstance(item, str)] == [{"pip": ["-r requirements.txt"]}]
+    assert lines("requirements.txt") == ["-c constraints.txt", "-e ."]
+    assert lines("requirements-dev.txt") == ["-r requirements.txt", "-e .[dev]"]
     assert "dev" in EXTRAS
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"\$\(PYTHON\) (install.py.*)", makefile) == [
+        "install.py $(if $(GPU),--gpu)",
+        "install.py --dev $(if $(GPU),--gpu)",
+    ]
 
 
 def test_every_dependency_is_pinned_to_one_version_that_pyproject_allows():
@@ -85,15 +82,61 @@ def test_torch_changes_on_purpose_only():
     assert uv["constraint-dependencies"] == [str(pin) for pin in pins()["torch"]]
 
 
-@pytest.mark.parametrize("version, code", [((3, 10), 1), ((3, 11), 0), ((4, 0), 0)])
-def test_make_refuses_an_old_python_in_one_sentence(tmp_path, version, code):
-    """The check of the Makefile itself, under a Python that claims another version."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    check = re.search(r"\$\(PYTHON\) -c '(.*)'", makefile).group(1).replace("$(PYTHON)", "python3")
-    pretend = f"import sys; sys.version_info = {(*version, 0, 'final', 0)}; exec({check!r})"
-    done = subprocess.run(["python3", "-c", pretend], capture_output=True, text=True)
-    assert done.returncode == code
-    if code:
-        assert done.stderr == (
-            "The course needs Python 3.11 or newer, and python3 is 3.10: try `make PYTHON=python3.12`.\n"
-        )
+# Workflows
+
+
+def workflow(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def commands(job: dict[str, Any]) -> str:
+    return "\n".join(step["run"] for step in job["steps"] if "run" in step)
+
+
+def test_ci_proves_all_of_it_once_and_elsewhere_tests_each_system_with_the_oldest_and_the_newest_python():
+    jobs = workflow("ci")["jobs"]
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r"^make lint$", ci, re.MULTILINE) and re.search(r"^make test\b", ci, re.MULTILINE)
+    assert not re.search(r"\bpip\b", ci)
+    assert commands(jobs["everything"]) == ".ci/run"
+    matrix = jobs["systems"]["strategy"]["matrix"]
+    tested = set(product((system.split("-")[0] for system in matrix["system"]), matrix["python"]))
+    assert {system for system, _ in tested} == {"ubuntu", "macos", "windows"}
+    python = SpecifierSet(PROJECT["requires-python"])
+    versions = [f"3.{minor}" for minor in range(30) if f"3.{minor}" in python]
+    assert {version for _, version in tested} == {versions[0], versions[-1]}
+    assert {*matrix["python"], *(entry["python"] for entry in matrix["include"])} == set(versions)
+    assert "python install.py --dev" in commands(jobs["systems"])
+
+
+def test_the_weekly_run_lifts_the_pins_and_tests_the_bounds_of_pyproject():
+    job = workflow("weekly")["jobs"]["versions"]
+    assert {entry["versions"] for entry in job["strategy"]["matrix"]["include"]} == {"newest", "oldest"}
+    assert "constraints.txt" not in commands(job)
+
+
+# Machines where nothing is installed by hand
+
+
+def test_binder_docker_and_devcontainers_install_as_learners_do():
+    for name in ("binder/postBuild", "docker/Dockerfile", ".devcontainer/devcontainer.json"):
+        assert re.search(r"python3? install\.py\b", (ROOT / name).read_text(encoding="utf-8")), name
+
+
+def test_the_image_has_what_installing_needs_and_no_solutions():
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    copied = [word for line in dockerfile.splitlines() if line.startswith("COPY") for word in line.split()[2:-1]]
+    assert {"install.py", "pyproject.toml", "requirements.txt", "constraints.txt", "course_lib", "data"} <= set(copied)
+    assert [name for name in copied if name.startswith("notebooks")] == ["notebooks/*.ipynb", "notebooks/START.md"]
+    assert all(any(ROOT.glob(name)) for name in copied)
+    ignored = lines("docker/Dockerfile.dockerignore")
+    assert ignored[0] == "*" and {f"!{name}" for name in copied} <= set(ignored)
+
+
+def test_a_learner_on_a_hub_is_given_more_memory_than_the_largest_notebook_takes():
+    singleuser = yaml.safe_load((ROOT / "hub" / "values.yaml").read_text(encoding="utf-8"))["singleuser"]
+    assert {"name", "tag"} == set(singleuser["image"])
+    guarantee, limit = (float(singleuser["memory"][kind].removesuffix("G")) for kind in ("guarantee", "limit"))
+    page = (ROOT / "site" / "guide" / "hubs.md").read_text(encoding="utf-8")
+    peaks = [float(peak) for peak in re.findall(r"^\| 0\d[^|]*\| *(\d+) *\|", page, re.MULTILINE)]
+    assert len(peaks) == 6 and max(peaks) / 1000 < guarantee < limit

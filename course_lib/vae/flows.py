@@ -68,7 +68,8 @@ class _Step(nn.Module):
         hidden = functional.linear(x, weight[:, : x.shape[-1]]) + constant
         # Under autocast the network has 8 bits, but draws and log-determinants keep theirs.
         shift, raw_log_scale = self.others(hidden).to(x.dtype).chunk(2, dim=-1)
-        return MonotonicAffineTransform(shift, raw_log_scale)
+        # The slope is said because zuko's default was another before 1.5, and checkpoints mean this one.
+        return MonotonicAffineTransform(shift, raw_log_scale, slope=1e-3)
 
 
 class _Steps(nn.ModuleList):
