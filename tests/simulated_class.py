@@ -27,7 +27,8 @@ HANGS = "while True:\n    pass"
 HANGS_FOR_GOOD = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
 DIES = "import os\nos._exit(3)"
 CRASHES = "import ctypes\nctypes.string_at(0)"
-PRINTS = "for _ in range(1_000):\n    print('x' * 1_000_000)"
+# Without flush the kernel itself collects what it is to send, in its own memory.
+PRINTS = "for _ in range(1_000):\n    print('x' * 1_000_000, flush=True)"
 PRINTS_ON = "while True:\n    print('x' * 1000)"
 FORKS = """\
 import subprocess, sys

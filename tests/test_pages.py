@@ -8,10 +8,10 @@ from pathlib import Path
 import axe_playwright_python
 import nbformat
 import pytest
+from browser import chromium, watch
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import Browser, Page, sync_playwright
-from test_jupyterlab import BROWSER, BROWSER_OPTIONS
+from playwright.sync_api import Browser, Page
 
 from course_lib.publishing import NOTEBOOKS
 from course_lib.publishing.pages import Link, title_of, web_page
@@ -57,10 +57,8 @@ def soup(text) -> BeautifulSoup:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if BROWSER is None:
-        pytest.skip("needs Chromium or Chrome on the PATH (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -68,21 +66,10 @@ def opened(browser, text, tmp_path):
     """Opens the page; every request but the one for it is refused, and noted with what the console says."""
     path = tmp_path / "page.html"
     path.write_text(text, encoding="utf-8")
-    trouble: list[str] = []
 
     def open_page(width: int, scheme: str) -> tuple[Page, list[str]]:
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-
-        def refuse(route):
-            if route.request.url == path.as_uri():
-                route.continue_()
-            else:
-                trouble.append(route.request.url)
-                route.abort()
-
-        page.route(re.compile("^(?!data:)"), refuse)
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
+        trouble = watch(page, path.as_uri())
         page.goto(path.as_uri())
         return page, trouble
 

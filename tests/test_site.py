@@ -18,9 +18,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 import axe_playwright_python
 import nbformat
 import pytest
+from browser import chromium
 from fontTools.ttLib import TTFont
-from playwright.sync_api import Page, sync_playwright
-from test_jupyterlab import BROWSER, BROWSER_OPTIONS
+from playwright.sync_api import Page
 
 from course_lib.publishing import NOTEBOOKS
 from course_lib.publishing.sources import has_tag
@@ -162,17 +162,10 @@ def address(site) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser_page(address) -> Iterator[Page]:
     """A page that reaches the site and nothing else."""
-    if BROWSER is None:
-        reason = "needs Chromium or Chrome on the PATH (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
+    with chromium() as browser:
         page = browser.new_page(viewport=PHONE, color_scheme="light")
         page.route(lambda url: not url.startswith((address, "data:")), lambda route: route.abort())
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import chromium, watch
 from bs4 import BeautifulSoup, Tag
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import Page, sync_playwright
-from test_jupyterlab import BROWSER, BROWSER_OPTIONS
+from playwright.sync_api import Page
 
 from course_lib.publishing import NOTEBOOKS, sources
 from course_lib.publishing.slides import write_decks
@@ -40,12 +40,8 @@ def decks(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    if BROWSER is None:
-        pytest.skip("needs Chromium or Chrome on the PATH (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
+    with chromium() as browser:
         yield browser.new_page(viewport={"width": 1280, "height": 720})
-        browser.close()
 
 
 def slides_of(path: Path) -> list[Tag]:
@@ -109,19 +105,7 @@ def test_a_deck_gives_no_solution_away(decks, name):
 
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[4]])
 def test_every_slide_fits_and_asks_nobody(decks, page, name):
-    folder = decks[name].parent.as_uri()
-    trouble: list[str] = []
-
-    def refuse(route):
-        if route.request.url.startswith(folder):
-            route.continue_()
-        else:
-            trouble.append(route.request.url)
-            route.abort()
-
-    page.route(re.compile("^(?!data:)"), refuse)
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
+    trouble = watch(page, decks[name].parent.as_uri())
     page.goto(decks[name].as_uri())
     page.wait_for_function("deck.isReady()")
     n_slides = page.evaluate("deck.getTotalSlides()")
