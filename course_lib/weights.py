@@ -92,7 +92,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
         n: how many draws they were taken from; ``m`` unless given.
 
     Returns:
-        k-hat; ``nan``, for "not applicable", with fewer than 25 weights above zero or when those of the tail are
+        k-hat; ``nan``, for "not applicable", with fewer than 30 weights above zero or when those of the tail are
         mostly equal; ``inf`` when the largest leave the others no part of the sum.
 
     Raises:
@@ -104,7 +104,7 @@ def pareto_k(log_w: ArrayLike, n: int | None = None) -> float:
     n = logs.size if n is None else n
     logs = _without_nan(logs[logs != -np.inf])
     n_kept = min(tail_length(n), logs.size)
-    if n_kept < 25:
+    if n_kept < 30:  # newer versions of the library fit no tail of five
         return math.nan
     largest = np.sort(np.partition(logs, logs.size - n_kept)[logs.size - n_kept :])
     n_tail = n_kept // 5

@@ -555,3 +555,53 @@ def test_minutes_or_epochs_but_not_both(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "digits-vae", "--minutes", "1", "--epochs", "3"])
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+# The classroom
+
+
+def test_release_passes_on_what_to_write(tmp_path, monkeypatch):
+    asked_for = []
+    monkeypatch.setattr("course_lib.publishing.release.release", lambda *a, **k: asked_for.append((a, k)))
+    monkeypatch.setattr("course_lib.publishing.nbgrader_course.nbgrader_course", lambda *a: asked_for.append(a))
+    out = tmp_path / "class"
+    assert main(["release", "--out", str(out), "--wheels"]) == 0
+    assert main(["release", "--out", str(out), "--address", "https://example.org"]) == 0
+    assert main(["release", "--out", str(out), "--nbgrader"]) == 0
+    assert asked_for == [
+        ((out,), {"wheels": True, "address": None}),
+        ((out,), {"wheels": False, "address": "https://example.org"}),
+        (out,),
+    ]
+
+
+@pytest.mark.parametrize("option", [["--wheels"], ["--address", "https://example.org"]])
+def test_a_course_for_nbgrader_comes_alone(option, tmp_path, capsys):
+    assert main(["release", "--out", str(tmp_path / "class"), "--nbgrader", *option]) == 1
+    assert "leave --wheels and --address out" in capsys.readouterr().err
+    assert not (tmp_path / "class").exists()
+
+
+def test_marks_runs_what_is_handed_in_and_an_empty_folder_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    assert main(["marks", str(tmp_path / "class"), "--out", str(tmp_path / "marks")]) == 1
+    assert capsys.readouterr().err.startswith("course_lib: ")
+    (tmp_path / "class" / "anna.ipynb").write_text("not JSON")
+    assert main(["marks", str(tmp_path / "class"), "--out", str(tmp_path / "marks"), "--jobs", "1"]) == 0
+    assert "other people wrote" in capsys.readouterr().out
+    header, row = (tmp_path / "marks" / "marks.csv").read_text(encoding="utf-8").splitlines()
+    assert header.lstrip("\ufeff") == "participant,notebook,exercise,status,hint"
+    assert row.startswith("anna,,,unreadable,")
+
+
+def test_lab_opens_the_folder_that_it_is_given(tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", lambda argv: given.append(argv))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "mine")
+    assert main(["lab", str(tmp_path)]) == 1
+    assert "There are no notebooks in" in capsys.readouterr().err
+    (tmp_path / "01_one.ipynb").touch()
+    assert main(["lab", str(tmp_path)]) == 0
+    assert given[0][:2] == [f"--ServerApp.root_dir={tmp_path}", "--LabApp.default_url=/lab/tree"]
+    first, second = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert (Path(first, "labconfig").is_dir(), second) == (True, "mine")

@@ -47,6 +47,7 @@ def open_lab(folder: Path | None = None) -> None:
     """
     from jupyterlab.labapp import LabApp
 
+    options = arguments(folder)
     others = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(CONFIGURATION), *([others] if others else [])])
-    LabApp.launch_instance(argv=arguments(folder))
+    LabApp.launch_instance(argv=options)

@@ -59,7 +59,7 @@ def as_text(marks: Sequence[Mark], assignments: Sequence[Assignment]) -> str:
         rows = matrix(marks, assignment)
         if not rows:
             continue
-        width = max(len(assignment.name), *(len(name) for name in rows), 13)
+        width = max(map(len, (assignment.name, *rows, *(f". {status}" for status in STATUSES))))
         numbers = [f"{exercise.number:>4}" for exercise in assignment.exercises]
         lines = [f"{assignment.name:{width}}{''.join(numbers)}"]
         lines += [f"{name:{width}}{''.join(f'{LETTERS[m.status]:>4}' for m in row)}" for name, row in rows.items()]
