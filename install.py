@@ -41,8 +41,8 @@ def refusal(version, system, machine, release):
     if not OLDEST <= tuple(version) <= NEWEST:
         return (
             f"The course needs Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}, and this is "
-            f"{version[0]}.{version[1]}: start install.py with another one, such as python3.12 "
-            "(with make: make PYTHON=python3.12)."
+            f"{version[0]}.{version[1]}: start install.py with another one: "
+            "python3.12 install.py, on Windows py -3.12 install.py (with make: make PYTHON=python3.12)."
         )
     elsewhere = "take another computer, or Colab or Binder, where nothing needs to be installed."
     numbers = tuple(int(part) for part in re.findall(r"\d+", release)[:2])

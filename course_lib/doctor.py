@@ -95,7 +95,7 @@ def _python() -> tuple[str, str | None]:
     oldest, newest = (".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON))
     return (
         f"{found}; the course needs {oldest} to {newest}",
-        "python3.12 install.py   (after installing it; with make: make run PYTHON=python3.12)",
+        "python3.12 install.py   (after installing it; on Windows py -3.12 install.py; with make: PYTHON=python3.12)",
     )
 
 

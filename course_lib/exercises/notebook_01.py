@@ -352,17 +352,23 @@ def with_control(answer: Callable[[np.ndarray, np.ndarray, float], float]) -> Ve
         [
             (lambda v, c, m: v.mean(), "that is the plain mean; subtract slope * (control.mean() - known_mean)."),
             (lambda v, c, m: slope(v, c), "that is the slope; use it to correct the mean of `values`."),
-            (
-                lambda v, c, m: corrected(v, c, m, -slope(v, c)),
-                "the sign: if the control came out too long, so did the values, and the correction is subtracted.",
+            *(
+                (
+                    lambda v, c, m, factor=factor: corrected(v, c, m, -factor * slope(v, c)),
+                    "the sign: if the control came out too long, so did the values, and the correction is subtracted.",
+                )
+                for factor in (1, mixed)
             ),
             (
                 lambda v, c, m: corrected(v, c, m, 1.0),
                 "that has slope 1. It is allowed, but the best is cov(values, control) / var(control).",
             ),
-            (
-                lambda v, c, m: corrected(v, c, m, slope(c, v)),
-                "the slope divides by the variance of the values; divide by that of the control.",
+            *(
+                (
+                    lambda v, c, m, factor=factor: corrected(v, c, m, factor * slope(c, v)),
+                    "the slope divides by the variance of the values; divide by that of the control.",
+                )
+                for factor in (1, mixed)
             ),
             (
                 lambda v, c, m: corrected(v, c, m, float(np.corrcoef(v, c)[0, 1])),

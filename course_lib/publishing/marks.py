@@ -191,10 +191,10 @@ def _run_all(
 
 def _line(submission: Submission, found: Sequence[Mark], n_done: int, n_all: int, is_new: bool, seconds: float) -> str:
     name = found[0].notebook or plain(submission.path.name)
-    verdicts = [mark for mark in found if mark.status in ("right", "wrong", "not attempted")]
-    n_right = sum(mark.status == "right" for mark in verdicts)
-    words = [f"{n_right} of {len(verdicts)} right"] if verdicts else []
-    words += [f"{mark.status}: {mark.hint}" for mark in found if mark.status in ("stopped", "unreadable")]
+    exercises = [mark for mark in found if mark.exercise]
+    n_right = sum(mark.status == "right" for mark in exercises)
+    words = [f"{n_right} of {len(exercises)} right"] if exercises else []
+    words += [mark.told for mark in found if mark.status in ("stopped", "unreadable")]
     rest = "as before" if not is_new else f"{_duration(seconds)} to go" if n_done < n_all else "done"
     return f"[{n_done:{len(str(n_all))}}/{n_all}] {submission.participant}, {name}: {'; '.join(words)} ({rest})"
 

@@ -32,12 +32,15 @@ pre {{ margin: 0; padding: 0.6rem 0.8rem; border: 1px solid; border-radius: 0.3r
 once each draw carries a weight.</p>
 
 <h2>1. Install, once</h2>
-<p>{needs} Open a terminal in this folder and type</p>
+<p>{needs}</p>
+<p>Unpack the zip first (Windows: right-click it, <em>Extract All</em>) and open this page from the unpacked folder.
+Open a terminal there: on Windows right-click in the folder and choose <em>Open in Terminal</em>; on macOS right-click
+the folder and choose <em>Services</em>, <em>New Terminal at Folder</em>. Type</p>
 <dl>
 <dt>Linux and macOS</dt>
 <dd><pre><code>python3 install.py</code></pre></dd>
 <dt>Windows</dt>
-<dd><pre><code>py install.py</code></pre></dd>
+<dd><pre><code>py -3 install.py</code></pre> If there is no <code>py</code>: <code>python install.py</code>.</dd>
 </dl>
 <p>It makes a folder <code>.venv</code> here and installs into that alone. {network}</p>
 
@@ -49,7 +52,7 @@ once each draw carries a weight.</p>
 <dd><pre><code>.venv\\Scripts\\course lab notebooks</code></pre></dd>
 </dl>
 <p>JupyterLab opens in your browser. Take the notebooks in order. Your work stays in the folder
-<code>notebooks</code>.</p>
+<code>notebooks</code>. Ctrl+C in the terminal stops it. The next time, begin here.</p>
 {colab}
 <h2>Something does not work?</h2>
 <p>Type <code>.venv/bin/course doctor</code>, on Windows <code>.venv\\Scripts\\course doctor</code>. It checks this
@@ -77,7 +80,7 @@ def start_page(*, n_notebooks: int, system: str | None, on_colab: bool) -> str:
     """
     if system is None:
         needs = f"You need Python {PYTHONS}, from your system or from <code>python.org</code>."
-        network = "It downloads a few hundred megabytes."
+        network = "It downloads a few hundred megabytes and takes 1.5 GB of the disk and some minutes."
     else:
         needs = f"All packages are in the folder <code>wheels</code>, for {html.escape(system)}."
         network = "It needs no network."

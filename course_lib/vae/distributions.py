@@ -192,7 +192,7 @@ class DiscretizedLogisticMixture:
         for name in ("logits", "means", "log_scales"):
             checked_floating(name, getattr(self, name))
         shapes = [list(each.shape) for each in (self.logits, self.means, self.log_scales)]
-        if shapes.count(shapes[0]) < 3 or not shapes[0] or not shapes[0][-1]:
+        if not shapes[0] == shapes[1] == shapes[2] or not shapes[0] or not shapes[0][-1]:
             raise ValueError(
                 "logits, means and log_scales must have one shape, with the components on the last axis; "
                 f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."

@@ -81,7 +81,8 @@ class LinearGaussianVAE(LatentVariableModel):
 
     def posterior(self, x: Tensor) -> DiagonalGaussian:
         """The encoder's q(z|x) of ``x`` ``[batch, ...]``."""
-        mean = self.encoder(x.flatten(1))
+        # Under autocast the encoder has 8 bits, but draws keep theirs.
+        mean = self.encoder(x.flatten(1)).to(x.dtype)
         return DiagonalGaussian(mean, self.log_std.exp().expand_as(mean))
 
     def log_prior(self, z: Tensor) -> Tensor:

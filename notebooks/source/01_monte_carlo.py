@@ -136,7 +136,7 @@ print(f"this project takes {completion_time(one_project):.1f} days")
 # and returns `[n]` days. Here are three projects. Hatched tasks are on the longest path, which is not always the
 # critical path of the plan.
 
-# %%
+# %% tags=["slide"]
 rng = np.random.default_rng(5)
 three_projects = rng.exponential(plan.means, size=(3, 10))
 gantt(plan, three_projects)
@@ -162,9 +162,9 @@ times = plan.completion_times(durations)
 print(f"mean of {len(times):,} projects: {times.mean():.2f} days")
 
 # %% [markdown] tags=["slide"]
-# Not 15 but about 18.2 days. Before we ask why, we ask how far to trust this number. Other random numbers would have
-# given another mean. The standard deviation of such means is called the **standard error**. The mean of $n$
-# independent draws has variance $\sigma^2 / n$, so
+# Not 15 but **about 18.2 days**. Before we ask why, we ask how far to trust this number. Other random numbers would
+# have given another mean. The standard deviation of the mean, from one simulation to the next, is called its
+# **standard error**. The mean of $n$ independent draws has variance $\sigma^2 / n$, so
 #
 # $$ \text{standard error} = \frac{\sigma}{\sqrt n}, $$
 #
@@ -331,11 +331,11 @@ check.mean_of_max(mean_of_max)
 #
 # Exponential durations have no memory. So the future of a project depends only on *which tasks are finished*, not on
 # how long the others have been running. There are few such sets: if a set occurs, it contains the predecessors of all
-# its tasks. For this plan there are 51. The library computes the probability of each set on each day, and a project
-# is late if not all of its tasks are finished. This is called a **Markov chain**. (The ☆ part at the end shows how.)
+# its tasks. For this plan there are 51. The library computes the probability of each set of finished tasks on each
+# day, and a project is late if not all of its tasks are finished. This is called a **Markov chain**. (The ☆ part below shows how.)
 # The result is exact to many digits, even far out in the tail:
 
-# %%
+# %% tags=["slide"]
 print(f"mean {law.mean:.4f} days", end=", ")
 print(f"standard deviation {law.std:.4f} days, {law.n_states} states")
 print(f"P(D >= 70)  = {law.sf(70):.10g}")
@@ -407,7 +407,7 @@ figures.chain(states, expm(Q * 10.0)[0], day=10)
 # %% [markdown] tags=["slide"]
 # ## 1.6 The deadline
 #
-# Suppose that missing day 70 carries a large penalty. A probability is an expectation too. The function to be
+# Suppose that missing day 70 carries a large penalty. **A probability is an expectation, too.** The function to be
 # averaged is 1 when the project is late and 0 when it is not. It is called an **indicator**:
 #
 # $$ P(D \ge 70) = \mathbb{E}\big[\mathbf{1}\{D \ge 70\}\big] \approx \frac{\text{number of late projects}}{n} . $$
@@ -440,7 +440,7 @@ estimates_with_intervals(
 #
 # ### Exercise 4: nothing seen in n tries
 #
-# Give the largest $p$ that is not ruled out, exactly. Then compare with the **rule of three**, $3/n$.
+# Give the largest $p$ that is not ruled out: the largest with $(1-p)^n \ge 0.05$, exactly. Then compare with the **rule of three**, $3/n$.
 
 
 # %% tags=["exercise", "slide"]
@@ -494,9 +494,9 @@ check.projects_needed(projects_needed)
 # ## 1.7 Other durations
 #
 # So far every duration was exponential. Who says that it is? A planner would rather name three points: how long a task
-# takes if all goes well, how long most likely, and how long if much goes wrong. From these **PERT** makes a law
-# between the first and the last, with mean (optimistic + 4 most likely + pessimistic) / 6. We choose points that keep
-# all means as they are:
+# takes if all goes well, how long most likely, and how long if much goes wrong. From three such
+# points, optimistic, most likely and pessimistic, **PERT** makes a law between the first and the last, with mean
+# (optimistic + 4 most likely + pessimistic) / 6. We choose points that keep all means as they are:
 
 # %%
 three_points = {  # mean: optimistic, most likely, pessimistic; in days
@@ -520,9 +520,9 @@ same_means = {
     "common factor": plan.correlated(common_factor=0.3),
 }
 
-# %% [markdown]
-# The lognormal has the mean and the standard deviation of the exponential, but very long durations are likelier. In
-# the last plan the durations are exponential and not independent: one random factor, with mean 1 and standard
+# %% [markdown] tags=["slide"]
+# The **lognormal** has the mean and the standard deviation of the exponential, but very long durations are likelier. In
+# the last plan the durations are exponential and not independent: **one random factor**, with mean 1 and standard
 # deviation 0.3, multiplies all durations of a project, as a bad winter would. A simulation does not care:
 
 # %%
@@ -744,21 +744,22 @@ figures.errors_of_methods(in_a_run, single_runs, law.std, title)
 
 # %% tags=["slide"]
 rows = {
-    "E[D], 100,000 projects": (Estimate.from_values(times), law.mean),
-    "P(D >= 15), 100,000 projects": (
+    "E[D] of 100,000": (Estimate.from_values(times), law.mean),
+    "P(D >= 15) of 100,000": (
         monte_carlo(plan, 15, 100_000, seed=1),
         float(law.sf(15)),
     ),
-    "P(D >= 30), 100,000 projects": (
+    "P(D >= 30) of 100,000": (
         monte_carlo(plan, 30, 100_000, seed=1),
         float(law.sf(30)),
     ),
-    "P(D >= 70), 100,000 projects": (attempts["100,000"], exact),
-    "P(D >= 70), 5,000,000 projects": (attempts["5,000,000"], exact),
+    "P(D >= 70) of 100,000": (attempts["100,000"], exact),
+    "P(D >= 70) of 5,000,000": (attempts["5,000,000"], exact),
 }
+print(f"{'projects':23} {'estimate':>23}  exact")
 for name, (estimate, truth) in rows.items():
-    print(f"{name:31} {estimate.rounded:>23}", end="   ")
-    print(f"exact {truth:<10.5g} {estimate.against(truth).verdict}")
+    print(f"{name:23} {estimate.rounded:>23}", end="  ")
+    print(f"{truth:<10.5g}  {estimate.against(truth).verdict}")
 
 # %% tags=["headline"]
 attempts["5,000,000"].against(exact)

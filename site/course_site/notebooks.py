@@ -16,8 +16,6 @@ __all__ = ["page"]
 # Markdown hands a paragraph that begins with such a tag on as it is, and JupyterLab shows formulas even there.
 HTML = re.compile(r"^</?(?:details|summary)\b.*?(?=^\s*$|\Z)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$(\$?)(.+?)\$\1", re.DOTALL)
-# A line of a formula that begins with a minus is no item of a list.
-MINUS = re.compile(r"(\$[^$\n]+)\n(?=- [^$\n]*\$)")
 WORKED = """\
 <details class="worked">
 <summary>A worked answer to exercise {number}</summary>
@@ -52,8 +50,7 @@ def page(learners: NotebookNode, worked: NotebookNode, links: str) -> NotebookNo
     n_exercises = 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            text = MINUS.sub(r"\1 ", cell.source)
-            cell.source = HTML.sub(lambda found: FORMULA.sub(_as_mathml, found[0]), text)
+            cell.source = HTML.sub(lambda found: FORMULA.sub(_as_mathml, found[0]), cell.source)
     for cell, solved in zip(notebook.cells, worked.cells, strict=True):
         cells.append(_described(cell))
         if has_tag(cell, "exercise"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
@@ -41,6 +42,11 @@ class Mark:
     exercise: str
     status: str
     hint: str
+
+    @property
+    def told(self) -> str:
+        """Status, exercise and hint as a line of text."""
+        return f"{self.status}{f' at {self.exercise}' if self.exercise else ''}: {self.hint}"
 
 
 def judge(
@@ -155,4 +161,5 @@ def _verdict(exercise: Exercise, checks: Sequence[Said]) -> tuple[str, str] | No
 def _short(error: str) -> str:
     if error.startswith(NO_INPUT):
         return "input(), which nobody is there to answer."
-    return plain(error)[:HINT]
+    # IPython names the cell by a number that nobody knows.
+    return re.sub(r"\(\d+\.py, line", "(line", plain(error))[:HINT]

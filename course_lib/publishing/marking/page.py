@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import Counter
@@ -60,7 +61,8 @@ def page(marks: Sequence[Mark], assignments: Sequence[Assignment], *, n_missing:
         assignments: the course's notebooks.
         n_missing: how many notebooks are still to run.
     """
-    people = sorted({mark.participant for mark in marks}, key=str.casefold)
+    # By a hash, so that who comes first in the alphabet is not participant 1.
+    people = sorted({mark.participant for mark in marks}, key=lambda name: hashlib.sha256(name.encode()).digest())
     numbers = {participant: number for number, participant in enumerate(people, start=1)}
     sections = [_section(a, matrix(marks, a), numbers) for a in assignments if matrix(marks, a)]
     waiting = f" <strong>{n_missing} more are still to run</strong>: load the page again later." if n_missing else ""
@@ -101,7 +103,7 @@ def _lead(exercise: Exercise, column: Sequence[Mark]) -> str:
     if n_right == len(column):
         return '<p class="lead">Everybody has everything right.</p>'
     said = _commonest(column)
-    hint = f" The commonest hint ({said[0][1]}): {_marked_up(said[0][0])}" if said else ""
+    hint = f" The commonest hint ({said[0][1]}): {_marked_up(said[0][0])}" if said and said[0][1] > 1 else ""
     return (
         f'<p class="lead">Fewest are right at <strong>{escape(exercise.title)}</strong>: {n_right} of {len(column)}.'
         f"{hint}</p>"
@@ -204,11 +206,10 @@ def _troubles(marks: Sequence[Mark], numbers: dict[str, int]) -> str:
     if not marks:
         return ""
     items = "".join(
-        f"<li><strong>{_person(mark.participant, numbers)}</strong> {escape(mark.notebook)}: {mark.status}. "
-        f"{escape(mark.hint)}</li>"
+        f"<li><strong>{_person(mark.participant, numbers)}</strong> {escape(mark.notebook)}: {escape(mark.told)}</li>"
         for mark in marks
     )
-    return f"<section>\n<h2>Not run, or not to the end</h2>\n<ul>{items}</ul>\n</section>"
+    return f"<section>\n<h2>Not run, or stopped</h2>\n<ul>{items}</ul>\n</section>"
 
 
 def _person(participant: str, numbers: dict[str, int]) -> str:

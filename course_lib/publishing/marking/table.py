@@ -71,7 +71,7 @@ def as_text(marks: Sequence[Mark], assignments: Sequence[Assignment]) -> str:
         parts.append("\n".join(lines))
     troubles = unfinished(marks)
     if troubles:
-        parts.append("\n".join(f"{mark.participant}: {mark.status}. {mark.hint}" for mark in troubles))
+        parts.append("\n".join(f"{mark.participant}: {mark.told}" for mark in troubles))
     return "\n\n".join(parts)
 
 
