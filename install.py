@@ -203,7 +203,7 @@ def install_cpu_build() -> None:
     where = ["--index-url", CPU_BUILDS, "--timeout", "10", "--retries", "0"]
     # Its dependencies are pinned and come with the other packages.
     if pip(["install", *where, "--no-deps", f"torch=={pinned[1]}"], may_fail=True):
-        say("PyTorch's own index does not answer: taking the ordinary build, with some gigabytes of CUDA.")
+        say("PyTorch's own index does not answer: taking the ordinary build, which may bring some gigabytes of CUDA.")
 
 
 def pip(arguments: list[str], *, may_fail: bool = False) -> str:
