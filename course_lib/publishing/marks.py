@@ -159,16 +159,15 @@ def _run_all(
     cancelled = threading.Event()
     started, n_run = time.monotonic(), 0
     with ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future[tuple[list[Mark], bool]], tuple[Submission, float]] = {}
+        waiting: dict[Future[tuple[list[Mark], bool]], Submission] = {}
         try:
             for submission in submissions:
-                future = pool.submit(_marks_of, submission, report, limits, version, cancelled)
-                waiting[future] = (submission, time.monotonic())
+                waiting[pool.submit(_marks_of, submission, report, limits, version, cancelled)] = submission
             while waiting:
                 # With a timeout, because on Windows a wait without one does not hear Ctrl-C.
                 done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
-                    submission, _ = waiting.pop(future)
+                    submission = waiting.pop(future)
                     found, is_new = future.result()
                     report.marks[submission.path] = found
                     n_run += is_new
